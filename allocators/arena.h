@@ -1,0 +1,54 @@
+/*
+ * arena.h - the memory under study: reserved address space and the page map over it.
+ *
+ * Invariant: held_bytes is the number of arena pages that at least one taken byte lies in, times the page size.
+ * Cost: reserving is O(1) whatever the size (only touched pages cost memory); take and give are O(1), independent
+ * of the length, because only the two boundary pages of a block can be shared with another block.
+ */
+#ifndef KMEMLAB_ARENA_H
+#define KMEMLAB_ARENA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "allocators/allocator.h"
+
+/* The memory map figure: the arena in this many cells or fewer (a cell is a power of two of bytes). */
+#define KML_ARENA_CELLS 256u
+
+/* What the page map knows of one page. */
+struct kml_page {
+	void *owner;    /* set by an OBJECTS allocator: its slab; NULL otherwise */
+	uint32_t users; /* blocks that share this page without covering it whole */
+};
+
+struct kml_arena {
+	uint8_t *base; /* memory of address 0; NULL for an arena without memory */
+	uint64_t size_bytes;
+	uint32_t page_bytes; /* a power of two */
+	uint32_t page_shift;
+	uint64_t held_bytes;
+	uint64_t taken_bytes; /* sum of taken blocks; held - taken = external waste */
+	struct kml_page *pages; /* size_bytes / page_bytes, rounded up; untouched entries cost nothing */
+	uint32_t cell_shift;
+	uint32_t cell_count;
+	uint64_t cell_taken_bytes[KML_ARENA_CELLS]; /* taken bytes in each cell */
+};
+
+/*
+ * Reserve an arena of size_bytes (any size >= 1) for pages of page_bytes. with_memory = false reserves only the page
+ * map. NULL and *error when the address space or the size does not do. The caller destroys it after its heaps.
+ */
+struct kml_arena *kml_arena_create(uint64_t size_bytes, uint32_t page_bytes, bool with_memory, struct kml_error *error);
+void kml_arena_destroy(struct kml_arena *arena);
+
+/* A block becomes taken or given back. Blocks are disjoint and inside the arena. Amortised O(1). */
+void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
+void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
+
+static inline struct kml_page *kml_arena_page(struct kml_arena *arena, uint64_t address)
+{
+	return &arena->pages[address >> arena->page_shift];
+}
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * replay.h - the runner: feeds a trace to one stack and samples metrics as it goes.
+ *
+ * Cost: O(1) per event and per sample; no hashing and no allocation on the way (ids are dense). The definitions of
+ * the metrics are in workloads/README.md.
+ */
+#ifndef KMEMLAB_REPLAY_H
+#define KMEMLAB_REPLAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "allocators/registry.h"
+#include "traces/kmt/kmt.h"
+
+/* Which events a replay feeds. */
+enum replay_level {
+	REPLAY_ALL,     /* objects and page demand; the slab allocator's own pages are left out (the stack's slabs take them) */
+	REPLAY_OBJECTS, /* objects only */
+	REPLAY_PAGES,   /* what the kernel's page allocator saw: page demand and slab pages; no objects */
+	REPLAY_LEVELS
+};
+const char *replay_level_name(enum replay_level level); /* "all", "objects", "pages" */
+
+struct replay_options {
+	enum replay_level level;
+	uint64_t arena_bytes; /* 0: auto, twice the peak of granted bytes that the recorded kernel shows at this level */
+	bool check;           /* shadow model after every event, deep checks at every sample */
+	uint32_t samples;     /* evenly spaced in events; 0: only the end */
+	uint64_t seed;
+	bool stop_at_failure; /* for the bisection of the smallest arena */
+};
+
+/* One moment. Every row of samples.csv. */
+struct replay_sample {
+	uint64_t event, time_ns;
+	uint64_t live_blocks;
+	uint64_t requested_bytes;
+	struct kml_stats stats; /* waste_bytes complete: requested + sum = held */
+};
+
+struct replay_result {
+	/* Work done. */
+	uint64_t events, allocations, frees;
+	uint64_t failures[KML_STATUS_COUNT]; /* of alloc, by reason */
+	uint64_t skipped_frees;              /* of ids whose alloc failed */
+	uint64_t arena_bytes;
+	/* Peaks, each with its own moment, and sums over events for means. */
+	uint64_t peak_requested_bytes, peak_granted_bytes, peak_held_bytes, peak_metadata_bytes;
+	struct replay_sample at_peak_requested, at_peak_held, at_end;
+	double mean_requested_bytes, mean_granted_bytes, mean_held_bytes; /* over events */
+	double mean_held_over_requested;
+	uint64_t elapsed_ns; /* of the events alone, samples excluded; never in a CSV that must be reproducible */
+	bool check_failed;
+	struct kml_error check_error; /* names the event */
+};
+
+/* Called at each sample, with the living stack and its arena to look at (free areas, cells). */
+typedef bool replay_observer(void *context, const struct replay_sample *sample, const struct kml_stack *stack,
+                             const struct kml_arena *arena);
+/* Called for each snapshot in the trace as it passes. */
+typedef bool replay_snapshot_observer(void *context, const struct kmt_snapshot *snapshot);
+
+/*
+ * Replay from the start of the reader. false and *error when the trace is damaged or the stack cannot be created; a
+ * failed allocation is a result, not an error.
+ */
+bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
+                replay_observer *observer, replay_snapshot_observer *snapshot_observer, void *context,
+                struct replay_result *result, struct kml_error *error);
+
+/*
+ * The smallest arena, a multiple of the page size, in which the stack finishes the trace without a failed allocation,
+ * by bisection. 0 when no arena up to 64 times the requested peak does.
+ */
+bool replay_smallest_arena(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
+                           uint64_t *arena_bytes, struct kml_error *error);
+
+/* Peak of granted bytes of the recorded kernel at this level (requested where granted is not recorded). */
+bool replay_recorded_peak(struct kmt_reader *reader, enum replay_level level, uint64_t *peak_bytes, struct kml_error *error);
+
+#endif
