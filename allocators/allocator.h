@@ -51,8 +51,9 @@ enum kml_status {
 static inline const char *kml_status_name(enum kml_status status)
 {
 	static const char *const names[KML_STATUS_COUNT] = {
-		"ok",      "no memory", "no contiguous run", "impossible request", "double free",
-		"foreign pointer", "interior pointer", "wrong cache", "cache busy"};
+		"ok",          "no memory",       "no contiguous run", "impossible request",
+		"double free", "foreign pointer", "interior pointer",  "wrong cache",
+		"cache busy"};
 	return (unsigned)status < KML_STATUS_COUNT ? names[status] : "unknown status";
 }
 
@@ -79,13 +80,13 @@ enum kml_flag {
 #define KML_NO_ADDRESS UINT64_MAX
 
 struct kml_request {
-	uint64_t size_bytes;  /* at least 1 */
-	uint64_t align_bytes; /* a power of two; 0 and 1 mean no requirement */
-	uint64_t recorded;    /* where the real kernel put it, or KML_NO_ADDRESS; only `recorded` reads it */
+	uint64_t size_bytes;             /* at least 1 */
+	uint64_t align_bytes;            /* a power of two; 0 and 1 mean no requirement */
+	uint64_t recorded;               /* where the real kernel put it, or KML_NO_ADDRESS; only `recorded` reads it */
 	uint64_t recorded_granted_bytes; /* what the real kernel granted, or 0; only `recorded` reads it */
-	uint32_t cache;       /* index given to cache_open, or KML_NO_CACHE */
-	uint16_t cpu;         /* below environment.cpu_count */
-	uint16_t flags;       /* enum kml_flag */
+	uint32_t cache;                  /* index given to cache_open, or KML_NO_CACHE */
+	uint16_t cpu;                    /* below environment.cpu_count */
+	uint16_t flags;                  /* enum kml_flag */
 };
 
 /* The answer to an alloc. On failure address is KML_NO_ADDRESS and granted_bytes 0. May not be ignored. */
@@ -104,7 +105,7 @@ struct kml_release {
 
 /* A kmem cache, as kmem_cache_create() is told, and - for the recorded kernel - as the kernel reported it. */
 struct kml_cache {
-	const char *name; /* borrowed; valid until cache_close */
+	const char *name;      /* borrowed; valid until cache_close */
 	uint64_t object_bytes; /* what a caller may use of each object */
 	uint64_t align_bytes;  /* 0: the strategy's default */
 	bool has_constructor;
@@ -137,8 +138,8 @@ enum kml_waste {
 
 static inline const char *kml_waste_name(enum kml_waste kind)
 {
-	static const char *const names[KML_WASTE_KINDS] = {"class_rounding", "slab_tail",      "management", "free_slots",
-	                                                   "cpu_cached",     "buddy_rounding", "external"};
+	static const char *const names[KML_WASTE_KINDS] = {
+		"class_rounding", "slab_tail", "management", "free_slots", "cpu_cached", "buddy_rounding", "external"};
 	return (unsigned)kind < KML_WASTE_KINDS ? names[kind] : "unknown waste";
 }
 
@@ -149,9 +150,10 @@ struct kml_stats {
 	uint64_t free_bytes;         /* what the page layer could still grant, over all blocks */
 	uint64_t largest_free_bytes; /* the largest block the page layer could grant now */
 	uint64_t metadata_bytes;     /* bookkeeping outside the arena now in use (descriptors of touched memory) */
-	uint64_t waste_bytes[KML_WASTE_KINDS]; /* as above; CLASS_ROUNDING left 0, BUDDY_ROUNDING: of own requests to the backing */
-	uint64_t splits;             /* blocks split since creation */
-	uint64_t merges;             /* blocks coalesced since creation */
+	uint64_t waste_bytes[KML_WASTE_KINDS]; /* as above; CLASS_ROUNDING left 0, BUDDY_ROUNDING: of own requests to
+						  the backing */
+	uint64_t splits;                       /* blocks split since creation */
+	uint64_t merges;                       /* blocks coalesced since creation */
 };
 
 /* Free blocks of one size, for buddyinfo, the unusable index and figures. */
@@ -196,10 +198,10 @@ struct kml_param {
 	const char *name;
 	enum kml_param_type type;
 	size_t offset;
-	const char *default_text; /* parsed like the user's own text */
-	uint64_t minimum, maximum; /* inclusive; of SIZE, NUMBER and each of SIZES */
+	const char *default_text;   /* parsed like the user's own text */
+	uint64_t minimum, maximum;  /* inclusive; of SIZE, NUMBER and each of SIZES */
 	const char *const *choices; /* of CHOICE; NULL at its end */
-	const char *help; /* one line */
+	const char *help;           /* one line */
 };
 
 /* -------------------------------------------------------------------------------------------- allocator */
@@ -216,7 +218,7 @@ struct kml_heap {
 struct kml_environment {
 	struct kml_arena *arena;
 	struct kml_heap *backing; /* of the OBJECTS layer: the PAGES allocator below; else NULL */
-	uint64_t unit_bytes;      /* granularity for a PAGES allocator whose `unit` is auto: 16 alone, else the page size */
+	uint64_t unit_bytes; /* granularity for a PAGES allocator whose `unit` is auto: 16 alone, else the page size */
 	uint32_t page_bytes;
 	uint32_t cpu_count;
 	uint32_t cache_count; /* cache indices are below this */
@@ -226,9 +228,9 @@ struct kml_environment {
 enum kml_layer { KML_LAYER_PAGES, KML_LAYER_OBJECTS };
 
 enum kml_trait {
-	KML_TRAIT_NO_MEMORY = 1u << 0,   /* addresses have no arena memory behind them: contents cannot be checked */
-	KML_TRAIT_NO_REUSE = 1u << 1,    /* keeps nothing: blocks may overlap, frees are not checked (nop) */
-	KML_TRAIT_RECORDED = 1u << 2,    /* follows recorded addresses; is also given the slab allocator's own pages */
+	KML_TRAIT_NO_MEMORY = 1u << 0, /* addresses have no arena memory behind them: contents cannot be checked */
+	KML_TRAIT_NO_REUSE = 1u << 1,  /* keeps nothing: blocks may overlap, frees are not checked (nop) */
+	KML_TRAIT_RECORDED = 1u << 2,  /* follows recorded addresses; is also given the slab allocator's own pages */
 	KML_TRAIT_MAY_WASTE_RUNS = 1u << 3, /* may refuse although a big enough free block exists (policy, reserve) */
 };
 
@@ -243,12 +245,13 @@ struct kml_allocator {
 	const char *citation; /* who invented it, where */
 	const char *summary;  /* one line: rule and cost */
 	enum kml_layer layer;
-	uint32_t traits; /* enum kml_trait */
+	uint32_t traits;                /* enum kml_trait */
 	const struct kml_param *params; /* ended by name == NULL; NULL: no parameters */
 	size_t config_bytes;            /* size of the struct that params describe */
 
 	/* NULL and *error on parameters that contradict each other or an arena it cannot tile. O(arena/root block). */
-	struct kml_heap *(*create)(const struct kml_environment *environment, const void *config, struct kml_error *error);
+	struct kml_heap *(*create)(const struct kml_environment *environment, const void *config,
+				   struct kml_error *error);
 	/* Live blocks are forgotten with it; the arena is given back whole. */
 	void (*destroy)(struct kml_heap *heap);
 
@@ -269,9 +272,11 @@ struct kml_allocator {
 
 	/* O(1). */
 	void (*stats)(const struct kml_heap *heap, struct kml_stats *stats);
-	/* Free blocks by size, ascending, at most KML_FREE_AREAS_MAX; the number filled. O(classes). Page layer's for a stack. */
+	/* Free blocks by size, ascending, at most KML_FREE_AREAS_MAX; the number filled. O(classes). Page layer's for a
+	 * stack. */
 	uint32_t (*free_areas)(const struct kml_heap *heap, struct kml_free_area *areas);
-	/* Every block in address order; O(blocks). A PAGES allocator's blocks tile the arena up to its last whole unit. */
+	/* Every block in address order; O(blocks). A PAGES allocator's blocks tile the arena up to its last whole unit.
+	 */
 	void (*walk)(const struct kml_heap *heap, kml_visit *visit, void *context);
 	/* Deep self-check; false and *error naming the first broken invariant with its values. O(blocks). */
 	bool (*validate)(const struct kml_heap *heap, struct kml_error *error);

@@ -28,7 +28,7 @@ struct kml_arena {
 	uint32_t page_bytes; /* a power of two */
 	uint32_t page_shift;
 	uint64_t held_bytes;
-	uint64_t taken_bytes; /* sum of taken blocks; held - taken = external waste */
+	uint64_t taken_bytes;   /* sum of taken blocks; held - taken = external waste */
 	struct kml_page *pages; /* size_bytes / page_bytes, rounded up; untouched entries cost nothing */
 	uint32_t cell_shift;
 	uint32_t cell_count;

@@ -52,7 +52,7 @@ struct kml_stack {
  * a PAGES allocator that stands alone, the page size below another. false and *error, nothing left, on failure.
  */
 bool kml_stack_create(struct kml_stack *stack, const struct kml_spec *spec, const struct kml_environment *environment,
-                      struct kml_error *error);
+		      struct kml_error *error);
 void kml_stack_destroy(struct kml_stack *stack);
 
 /* The heap that callers use. */

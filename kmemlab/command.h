@@ -15,7 +15,8 @@ struct kml_command {
 	int (*run)(int argc, char **argv);
 };
 
-/* argp_parse with exit status 2 on usage errors; the argp's own messages. Returns 0 or KML_EXIT_USAGE; --help exits 0. */
+/* argp_parse with exit status 2 on usage errors; the argp's own messages. Returns 0 or KML_EXIT_USAGE; --help exits 0.
+ */
 struct argp;
 int kml_parse_arguments(const struct argp *argp, int argc, char **argv, void *input);
 

@@ -15,7 +15,8 @@
 
 /* Which events a replay feeds. */
 enum replay_level {
-	REPLAY_ALL,     /* objects and page demand; the slab allocator's own pages are left out (the stack's slabs take them) */
+	REPLAY_ALL,     /* objects and page demand; the slab allocator's own pages are left out (the stack's slabs take
+			   them) */
 	REPLAY_OBJECTS, /* objects only */
 	REPLAY_PAGES,   /* what the kernel's page allocator saw: page demand and slab pages; no objects */
 	REPLAY_LEVELS
@@ -24,9 +25,10 @@ const char *replay_level_name(enum replay_level level); /* "all", "objects", "pa
 
 struct replay_options {
 	enum replay_level level;
-	uint64_t arena_bytes; /* 0: auto, twice the peak of granted bytes that the recorded kernel shows at this level */
-	bool check;           /* shadow model after every event, deep checks at every sample */
-	uint32_t samples;     /* evenly spaced in events; 0: only the end */
+	uint64_t
+		arena_bytes; /* 0: auto, twice the peak of granted bytes that the recorded kernel shows at this level */
+	bool check;          /* shadow model after every event, deep checks at every sample */
+	uint32_t samples;    /* evenly spaced in events; 0: only the end */
 	uint64_t seed;
 	bool stop_at_failure; /* for the bisection of the smallest arena */
 };
@@ -57,7 +59,7 @@ struct replay_result {
 
 /* Called at each sample, with the living stack and its arena to look at (free areas, cells). */
 typedef bool replay_observer(void *context, const struct replay_sample *sample, const struct kml_stack *stack,
-                             const struct kml_arena *arena);
+			     const struct kml_arena *arena);
 /* Called for each snapshot in the trace as it passes. */
 typedef bool replay_snapshot_observer(void *context, const struct kmt_snapshot *snapshot);
 
@@ -66,17 +68,18 @@ typedef bool replay_snapshot_observer(void *context, const struct kmt_snapshot *
  * failed allocation is a result, not an error.
  */
 bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
-                replay_observer *observer, replay_snapshot_observer *snapshot_observer, void *context,
-                struct replay_result *result, struct kml_error *error);
+		replay_observer *observer, replay_snapshot_observer *snapshot_observer, void *context,
+		struct replay_result *result, struct kml_error *error);
 
 /*
  * The smallest arena, a multiple of the page size, in which the stack finishes the trace without a failed allocation,
  * by bisection. 0 when no arena up to 64 times the requested peak does.
  */
 bool replay_smallest_arena(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
-                           uint64_t *arena_bytes, struct kml_error *error);
+			   uint64_t *arena_bytes, struct kml_error *error);
 
 /* Peak of granted bytes of the recorded kernel at this level (requested where granted is not recorded). */
-bool replay_recorded_peak(struct kmt_reader *reader, enum replay_level level, uint64_t *peak_bytes, struct kml_error *error);
+bool replay_recorded_peak(struct kmt_reader *reader, enum replay_level level, uint64_t *peak_bytes,
+			  struct kml_error *error);
 
 #endif

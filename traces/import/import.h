@@ -2,8 +2,8 @@
  * import.h - from raw kernel events, whatever their source, to a .kmt.
  *
  * Sources (ftrace text, perf.data, perf script text, a live capture, snapshot folders) only parse: each event becomes a
- * raw_event and is given to the import. The import alone knows the quirks of kernels: it sorts, names caches, tells slab
- * pages from page demand, finds implicit frees and the warm start, and writes the .kmt. Memory: O(events).
+ * raw_event and is given to the import. The import alone knows the quirks of kernels: it sorts, names caches, tells
+ * slab pages from page demand, finds implicit frees and the warm start, and writes the .kmt. Memory: O(events).
  */
 #ifndef KMEMLAB_IMPORT_H
 #define KMEMLAB_IMPORT_H
@@ -39,13 +39,16 @@ struct raw_event {
 	uint64_t pointer; /* virtual */
 	uint64_t pfn;     /* UINT64_MAX: absent */
 	uint64_t bytes_requested, bytes_allocated;
-	uint64_t call_site; /* address, or a hash of the symbol+offset text; 0: absent */
-	uint32_t gfp;       /* enum raw_gfp */
+	uint64_t call_site;   /* address, or a hash of the symbol+offset text; 0: absent */
+	uint32_t gfp;         /* enum raw_gfp */
 	int32_t migrate_type; /* -1: absent */
 	bool accounted;
 	const char *name; /* cache name or mark text; borrowed for the call; NULL: absent */
 };
-#define RAW_EVENT_INIT { .pfn = UINT64_MAX, .migrate_type = -1 }
+#define RAW_EVENT_INIT                                                                                                 \
+	{                                                                                                              \
+		.pfn = UINT64_MAX, .migrate_type = -1                                                                  \
+	}
 
 /* The few gfp flags that matter, source-independent: numeric values differ from kernel to kernel. */
 enum raw_gfp {
@@ -77,7 +80,7 @@ bool import_add_cache(struct import *import, const struct kmt_cache *cache, stru
 bool import_add_event(struct import *import, const struct raw_event *event, struct kml_error *error);
 /* A snapshot at time_ns of the trace's clock (or, UINT64_MAX, at the mark whose text holds `label`). Copied. */
 bool import_add_snapshot(struct import *import, enum kmt_snapshot_kind kind, uint64_t time_ns, const char *label,
-                         const char *text, size_t text_bytes, struct kml_error *error);
+			 const char *text, size_t text_bytes, struct kml_error *error);
 /* A quirk seen by the source itself (unknown lines, lost events). */
 void import_count(struct import *import, enum kmt_quirk quirk, uint64_t count);
 /* Resolve everything and write the .kmt. May be called once. */

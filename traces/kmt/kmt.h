@@ -21,16 +21,17 @@
 #define KMT_BLOCK_EVENTS 16384u /* events in a block at most */
 
 enum kmt_op {
-	KMT_ALLOC,       /* an object: cache, or KML_KMALLOC with or without a cache */
-	KMT_FREE,        /* of an object */
-	KMT_PAGE_ALLOC,  /* 2^order pages */
+	KMT_ALLOC,      /* an object: cache, or KML_KMALLOC with or without a cache */
+	KMT_FREE,       /* of an object */
+	KMT_PAGE_ALLOC, /* 2^order pages */
 	KMT_PAGE_FREE,
 	KMT_PAGE_ADD,    /* memory handed to the page allocator at boot: address, order; no object */
 	KMT_CACHE_OPEN,  /* cache; without such an event a cache is open from the start */
 	KMT_CACHE_CLOSE, /* cache */
 	KMT_SHRINK,      /* give back everything cached, of one cache or (KMT_NO_CACHE) of all */
 	KMT_DRAIN,       /* of one cpu */
-	KMT_REAP,        /* a SLAB drain the kernel performed: cache, cpu; size_bytes = objects, order = enum of traces/README.md */
+	KMT_REAP,        /* a SLAB drain the kernel performed: cache, cpu; size_bytes = objects, order = enum of
+			    traces/README.md */
 	KMT_MARK,        /* a phase begins; its text is a snapshot of kind KMT_SNAPSHOT_MARK at the same place */
 	KMT_RCU_FREE,    /* a type-safe-by-RCU object is really given back (its KMT_FREE came before) */
 	KMT_OP_COUNT
@@ -39,16 +40,17 @@ const char *kmt_op_name(enum kmt_op op); /* "alloc", "page_free", ... */
 
 /* Event flags: the low byte is enum kml_flag of allocator.h. */
 enum kmt_flag {
-	KMT_SLAB_PAGE = 1u << 8, /* PAGE_ALLOC/FREE of the slab allocator's own: told apart from page demand */
-	KMT_WARM = 1u << 9,      /* live before the capture began */
-	KMT_IMPLICIT = 1u << 10, /* a free that the kernel did not trace, proved by the reuse of its address */
-	KMT_LARGE = 1u << 11,    /* kmalloc beyond the size classes: pages; with the object, not with the page event */
+	KMT_SLAB_PAGE = 1u << 8,  /* PAGE_ALLOC/FREE of the slab allocator's own: told apart from page demand */
+	KMT_WARM = 1u << 9,       /* live before the capture began */
+	KMT_IMPLICIT = 1u << 10,  /* a free that the kernel did not trace, proved by the reuse of its address */
+	KMT_LARGE = 1u << 11,     /* kmalloc beyond the size classes: pages; with the object, not with the page event */
 	KMT_ACCOUNTED = 1u << 12, /* charged to a memory cgroup */
 };
 
 struct kmt_event {
 	uint64_t time_ns; /* since origin.start_ns; never decreases */
-	uint64_t address; /* physical address the kernel chose; KMT_NO_ADDRESS when not recorded; frees: as the alloc or NO */
+	uint64_t address; /* physical address the kernel chose; KMT_NO_ADDRESS when not recorded; frees: as the alloc or
+			     NO */
 	uint64_t size_bytes;    /* requested (pages: page_bytes << order) */
 	uint64_t granted_bytes; /* what the kernel granted; 0 when not recorded */
 	uint32_t object;        /* dense id, shared by objects and pages, reused after its free; below totals.objects */
@@ -62,23 +64,23 @@ struct kmt_event {
 
 /* Where a trace came from. Texts are never NULL; "" when unknown. Owned by the reader, or by the writer's caller. */
 struct kmt_origin {
-	const char *source;  /* "ftrace text", "perf.data", "capture", "generate", ... */
-	const char *kernel;  /* "Linux 6.18.44 x86_64" */
-	const char *command; /* what ran meanwhile */
-	const char *clock;   /* "mono", "boot", ... */
-	const char *note;    /* how it was made, in a sentence */
-	uint32_t cpu_count;  /* 1..KMT_CPUS_MAX */
-	uint32_t page_bytes; /* a power of two, 4096..65536 */
-	uint64_t start_ns;   /* of the clock, at the first event */
+	const char *source;       /* "ftrace text", "perf.data", "capture", "generate", ... */
+	const char *kernel;       /* "Linux 6.18.44 x86_64" */
+	const char *command;      /* what ran meanwhile */
+	const char *clock;        /* "mono", "boot", ... */
+	const char *note;         /* how it was made, in a sentence */
+	uint32_t cpu_count;       /* 1..KMT_CPUS_MAX */
+	uint32_t page_bytes;      /* a power of two, 4096..65536 */
+	uint64_t start_ns;        /* of the clock, at the first event */
 	uint64_t direct_map_base; /* virtual address of physical 0; 0 when it could not be known */
-	bool at_boot;        /* the stream begins with the allocators themselves */
+	bool at_boot;             /* the stream begins with the allocators themselves */
 };
 
 struct kmt_cache {
 	const char *name;
-	uint64_t object_bytes;  /* as requested from the cache */
-	uint64_t slot_bytes;    /* object and its padding; 0 unknown */
-	uint64_t align_bytes;   /* 0 unknown */
+	uint64_t object_bytes;     /* as requested from the cache */
+	uint64_t slot_bytes;       /* object and its padding; 0 unknown */
+	uint64_t align_bytes;      /* 0 unknown */
 	uint32_t objects_per_slab; /* 0 unknown, as reported by the kernel */
 	uint32_t pages_per_slab;
 	uint64_t slabs_at_start;   /* of the first slabinfo; 0 without one */
@@ -94,21 +96,21 @@ enum kmt_cache_flag {
 
 /* Quirks of real traces: each is handled by rule and counted. */
 enum kmt_quirk {
-	KMT_QUIRK_LOST,              /* events the kernel reported lost */
-	KMT_QUIRK_NULL_FREE,         /* kfree(NULL): dropped */
-	KMT_QUIRK_UNMATCHED_FREE,    /* frees of objects without allocation in the trace: warm start */
-	KMT_QUIRK_IMPLICIT_FREE,     /* frees proved by the reuse of an address */
-	KMT_QUIRK_WARM_UNSEEN,       /* warm objects known only from the first slabinfo count */
-	KMT_QUIRK_CACHE_BY_POINTER,  /* frees whose cache was found by the pointer */
+	KMT_QUIRK_LOST,               /* events the kernel reported lost */
+	KMT_QUIRK_NULL_FREE,          /* kfree(NULL): dropped */
+	KMT_QUIRK_UNMATCHED_FREE,     /* frees of objects without allocation in the trace: warm start */
+	KMT_QUIRK_IMPLICIT_FREE,      /* frees proved by the reuse of an address */
+	KMT_QUIRK_WARM_UNSEEN,        /* warm objects known only from the first slabinfo count */
+	KMT_QUIRK_CACHE_BY_POINTER,   /* frees whose cache was found by the pointer */
 	KMT_QUIRK_CACHE_BY_CALL_SITE, /* frees whose cache was found by the call site */
-	KMT_QUIRK_CACHE_UNKNOWN,     /* frees whose cache stayed unknown */
-	KMT_QUIRK_CACHE_MISMATCH,    /* frees that named another cache than the allocation (merged caches) */
-	KMT_QUIRK_SLAB_PAGES,        /* page events told apart as the slab allocator's own */
-	KMT_QUIRK_LARGE_PAGES,       /* page events left out because a large kmalloc event stands for them */
-	KMT_QUIRK_BATCHED_FREE,      /* mm_page_free_batched: doubles of mm_page_free, dropped */
-	KMT_QUIRK_OUT_OF_ORDER,      /* events with a time stamp before their predecessor's: sorted */
-	KMT_QUIRK_UNKNOWN_EVENT,     /* lines or records that are no kmem event: skipped */
-	KMT_QUIRK_MALFORMED,         /* kmem events without a field they need: skipped */
+	KMT_QUIRK_CACHE_UNKNOWN,      /* frees whose cache stayed unknown */
+	KMT_QUIRK_CACHE_MISMATCH,     /* frees that named another cache than the allocation (merged caches) */
+	KMT_QUIRK_SLAB_PAGES,         /* page events told apart as the slab allocator's own */
+	KMT_QUIRK_LARGE_PAGES,        /* page events left out because a large kmalloc event stands for them */
+	KMT_QUIRK_BATCHED_FREE,       /* mm_page_free_batched: doubles of mm_page_free, dropped */
+	KMT_QUIRK_OUT_OF_ORDER,       /* events with a time stamp before their predecessor's: sorted */
+	KMT_QUIRK_UNKNOWN_EVENT,      /* lines or records that are no kmem event: skipped */
+	KMT_QUIRK_MALFORMED,          /* kmem events without a field they need: skipped */
 	KMT_QUIRK_COUNT
 };
 const char *kmt_quirk_name(enum kmt_quirk quirk);
@@ -119,10 +121,10 @@ struct kmt_totals {
 	uint64_t events; /* all, warm ones included */
 	uint64_t op_events[KMT_OP_COUNT];
 	uint64_t warm_events;
-	uint64_t objects;      /* ids are below this */
+	uint64_t objects; /* ids are below this */
 	uint64_t duration_ns;
 	uint64_t snapshots;
-	uint64_t top_address;  /* one past the highest recorded byte */
+	uint64_t top_address; /* one past the highest recorded byte */
 	uint64_t quirks[KMT_QUIRK_COUNT];
 	/* perf kmem stat's sums over recorded allocation events of objects (not warm, not implied). */
 	uint64_t perf_requested_bytes, perf_allocated_bytes, perf_freed_bytes;
@@ -165,7 +167,8 @@ const struct kmt_origin *kmt_reader_origin(const struct kmt_reader *reader);
 const struct kmt_cache *kmt_reader_caches(const struct kmt_reader *reader, uint32_t *count);
 const struct kmt_totals *kmt_reader_totals(const struct kmt_reader *reader);
 const char *kmt_reader_path(const struct kmt_reader *reader);
-/* XXH64 of the whole file as 16 hex digits: the trace's identity in manifests. NULL and *error when unreadable. O(file). */
+/* XXH64 of the whole file as 16 hex digits: the trace's identity in manifests. NULL and *error when unreadable.
+ * O(file). */
 const char *kmt_reader_hash(struct kmt_reader *reader, struct kml_error *error);
 
 enum kmt_item_kind { KMT_ITEM_EVENTS, KMT_ITEM_SNAPSHOT, KMT_ITEM_END, KMT_ITEM_ERROR };
@@ -177,9 +180,9 @@ struct kmt_item {
 };
 
 /*
- * The next block of events or snapshot, in stream order. Every event returned is valid: op known, order < 64, cpu, cache
- * and object in range, time not decreasing, size >= 1 for allocs. ERROR: *error is filled and the reader is at its end.
- * Liveness (free of a dead id) is the replayer's to judge: fuzzers write such events on purpose.
+ * The next block of events or snapshot, in stream order. Every event returned is valid: op known, order < 64, cpu,
+ * cache and object in range, time not decreasing, size >= 1 for allocs. ERROR: *error is filled and the reader is at
+ * its end. Liveness (free of a dead id) is the replayer's to judge: fuzzers write such events on purpose.
  */
 enum kmt_item_kind kmt_next(struct kmt_reader *reader, struct kmt_item *item, struct kml_error *error);
 /* Back to the first item. */
@@ -191,7 +194,7 @@ struct kmt_writer;
 
 /* Origin and caches are copied. The file appears under its name only at kmt_finish. NULL and *error on failure. */
 struct kmt_writer *kmt_create(const char *path, const struct kmt_origin *origin, const struct kmt_cache *caches,
-                              uint32_t cache_count, struct kml_error *error);
+			      uint32_t cache_count, struct kml_error *error);
 /* Counted into totals (events, op_events, warm, objects, duration, top_address). false when invalid or unwritable. */
 bool kmt_write_event(struct kmt_writer *writer, const struct kmt_event *event, struct kml_error *error);
 /* At this place in the stream; `event` is filled in. */

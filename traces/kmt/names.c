@@ -3,9 +3,9 @@
 
 const char *kmt_op_name(enum kmt_op op)
 {
-	static const char *const names[KMT_OP_COUNT] = {"alloc",      "free",        "page_alloc", "page_free",
-	                                                "page_add",   "cache_open",  "cache_close", "shrink",
-	                                                "drain",      "reap",        "mark",       "rcu_free"};
+	static const char *const names[KMT_OP_COUNT] = {"alloc",    "free",       "page_alloc",  "page_free",
+							"page_add", "cache_open", "cache_close", "shrink",
+							"drain",    "reap",       "mark",        "rcu_free"};
 	return (unsigned)op < KMT_OP_COUNT ? names[op] : "unknown";
 }
 
@@ -15,12 +15,14 @@ static const struct {
 	[KMT_QUIRK_LOST] = {"lost", "events the kernel reported lost"},
 	[KMT_QUIRK_NULL_FREE] = {"null_free", "kfree(NULL): dropped"},
 	[KMT_QUIRK_UNMATCHED_FREE] = {"unmatched_free", "frees of what was live before the capture: warm start"},
-	[KMT_QUIRK_IMPLICIT_FREE] = {"implicit_free", "frees the kernel did not trace, proved by the reuse of the address"},
+	[KMT_QUIRK_IMPLICIT_FREE] = {"implicit_free",
+				     "frees the kernel did not trace, proved by the reuse of the address"},
 	[KMT_QUIRK_WARM_UNSEEN] = {"warm_unseen", "warm objects known only from the count in the first slabinfo"},
 	[KMT_QUIRK_CACHE_BY_POINTER] = {"cache_by_pointer", "frees whose cache was found by the pointer"},
 	[KMT_QUIRK_CACHE_BY_CALL_SITE] = {"cache_by_call_site", "frees whose cache was found by the call site"},
 	[KMT_QUIRK_CACHE_UNKNOWN] = {"cache_unknown", "frees whose cache stayed unknown"},
-	[KMT_QUIRK_CACHE_MISMATCH] = {"cache_mismatch", "frees that named another cache than the allocation (merged caches)"},
+	[KMT_QUIRK_CACHE_MISMATCH] = {"cache_mismatch",
+				      "frees that named another cache than the allocation (merged caches)"},
 	[KMT_QUIRK_SLAB_PAGES] = {"slab_pages", "page events told apart as the slab allocator's own"},
 	[KMT_QUIRK_LARGE_PAGES] = {"large_pages", "page events left out: a large kmalloc stands for them"},
 	[KMT_QUIRK_BATCHED_FREE] = {"batched_free", "mm_page_free_batched: doubles of mm_page_free, dropped"},

@@ -1,0 +1,142 @@
+/*
+ * arena.c - reserved address space and its page map.
+ *
+ * held_bytes follows from two facts: blocks are disjoint, so a page that a block covers whole has no other user; and
+ * only the first and last page of a block can be shared. So a take costs two counters, whatever its length.
+ */
+#include "allocators/arena.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kmemlab/support/error.h"
+
+static const uint64_t ARENA_MAX_BYTES = 1ull << 46; /* x86-64 user address space is 2^47 */
+
+static void *reserve(uint64_t size_bytes)
+{
+	void *memory =
+		mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static uint64_t page_map_bytes(const struct kml_arena *arena)
+{
+	return ((arena->size_bytes + arena->page_bytes - 1) >> arena->page_shift) * sizeof(struct kml_page);
+}
+
+struct kml_arena *kml_arena_create(uint64_t size_bytes, uint32_t page_bytes, bool with_memory, struct kml_error *error)
+{
+	if (page_bytes == 0 || (page_bytes & (page_bytes - 1)) != 0) {
+		kml_fail(error, "arena: a page of %u bytes: use a power of two", page_bytes);
+		return NULL;
+	}
+	if (size_bytes == 0 || size_bytes > ARENA_MAX_BYTES) {
+		kml_fail(error, "arena: %llu bytes: use 1 byte to 64 TiB", (unsigned long long)size_bytes);
+		return NULL;
+	}
+	struct kml_arena *arena = calloc(1, sizeof *arena);
+	if (!arena) {
+		kml_fail(error, "arena: out of memory");
+		return NULL;
+	}
+	arena->size_bytes = size_bytes;
+	arena->page_bytes = page_bytes;
+	arena->page_shift = (uint32_t)__builtin_ctz(page_bytes);
+	while (((size_bytes - 1) >> arena->cell_shift) >= KML_ARENA_CELLS)
+		arena->cell_shift++;
+	arena->cell_count = (uint32_t)((size_bytes - 1) >> arena->cell_shift) + 1;
+	arena->pages = reserve(page_map_bytes(arena));
+	if (arena->pages && with_memory)
+		arena->base = reserve(size_bytes);
+	if (!arena->pages || (with_memory && !arena->base)) {
+		kml_fail(error, "arena: cannot reserve %llu bytes of address space: %s: choose a smaller arena",
+			 (unsigned long long)size_bytes, strerror(errno));
+		kml_arena_destroy(arena);
+		return NULL;
+	}
+	return arena;
+}
+
+void kml_arena_destroy(struct kml_arena *arena)
+{
+	if (!arena)
+		return;
+	if (arena->base)
+		munmap(arena->base, arena->size_bytes);
+	if (arena->pages)
+		munmap(arena->pages, page_map_bytes(arena));
+	free(arena);
+}
+
+/* Add (or take away) the block's bytes to the cells it lies in. A block larger than a cell costs its cells: at most
+ * 256. */
+static void count_cells(struct kml_arena *arena, uint64_t address, uint64_t size_bytes, bool taken)
+{
+	uint64_t end = address + size_bytes;
+	while (address < end) {
+		uint64_t cell = address >> arena->cell_shift;
+		uint64_t cell_end = (cell + 1) << arena->cell_shift;
+		uint64_t part = (cell_end < end ? cell_end : end) - address;
+		arena->cell_taken_bytes[cell] += taken ? part : -part;
+		address += part;
+	}
+}
+
+/* The boundary page gets one user more or less; true when that made it held, or free. */
+static inline bool share_page(struct kml_arena *arena, uint64_t page, bool taken)
+{
+	struct kml_page *entry = &arena->pages[page];
+	if (taken)
+		return entry->users++ == 0;
+	KML_CHECK(entry->users > 0, "page %llu given back more often than taken", (unsigned long long)page);
+	return --entry->users == 0;
+}
+
+/* Pages whose being held this block changes. */
+static uint64_t pages_changed(struct kml_arena *arena, uint64_t address, uint64_t size_bytes, bool taken)
+{
+	uint64_t end = address + size_bytes;
+	uint64_t first = address >> arena->page_shift, last = (end - 1) >> arena->page_shift;
+	uint64_t offset_mask = arena->page_bytes - 1;
+	bool starts_inside = (address & offset_mask) != 0;
+	/* The arena's own last page may be short: it ends where the arena does. */
+	bool ends_inside = (end & offset_mask) != 0 && end != arena->size_bytes;
+	if (!starts_inside && !ends_inside)
+		return last - first + 1;
+	if (first == last)
+		return share_page(arena, first, taken) ? 1 : 0;
+	uint64_t whole = last - first + 1;
+	if (starts_inside) {
+		whole--;
+		whole += share_page(arena, first, taken) ? 1 : 0;
+	}
+	if (ends_inside) {
+		whole--;
+		whole += share_page(arena, last, taken) ? 1 : 0;
+	}
+	return whole;
+}
+
+void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
+{
+	KML_CHECK(size_bytes > 0 && size_bytes <= arena->size_bytes && address <= arena->size_bytes - size_bytes,
+		  "take of %llu bytes at %llu in an arena of %llu", (unsigned long long)size_bytes,
+		  (unsigned long long)address, (unsigned long long)arena->size_bytes);
+	arena->held_bytes += pages_changed(arena, address, size_bytes, true) << arena->page_shift;
+	arena->taken_bytes += size_bytes;
+	count_cells(arena, address, size_bytes, true);
+}
+
+void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
+{
+	KML_CHECK(size_bytes > 0 && size_bytes <= arena->taken_bytes && size_bytes <= arena->size_bytes &&
+			  address <= arena->size_bytes - size_bytes,
+		  "give of %llu bytes at %llu with %llu taken", (unsigned long long)size_bytes,
+		  (unsigned long long)address, (unsigned long long)arena->taken_bytes);
+	arena->held_bytes -= pages_changed(arena, address, size_bytes, false) << arena->page_shift;
+	arena->taken_bytes -= size_bytes;
+	count_cells(arena, address, size_bytes, false);
+}
