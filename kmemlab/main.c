@@ -5,6 +5,7 @@
  */
 #include <argp.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "allocators/allocator.h"
 #include "kmemlab/command.h"
 #include "kmemlab/support/nearest.h"
+#include "kmemlab/support/output.h"
 
 static const struct kml_command commands[] = {
 	{"list", "every allocator with its parameters, defaults and citation", cmd_list},
@@ -73,8 +75,24 @@ static int run_command(const struct kml_command *command, int argc, char **argv)
 	return status;
 }
 
+/* Nothing partial stays behind; then die of the signal, as the caller expects. */
+static void on_signal(int number)
+{
+	kml_output_abandon_all();
+	raise(number); /* SA_RESETHAND: the default action now */
+}
+
+static void install_signal_handlers(void)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		sigaction(numbers[i], &action, NULL);
+}
+
 int main(int argc, char **argv)
 {
+	install_signal_handlers();
 	if (argc < 2) {
 		print_help(stderr);
 		return KML_EXIT_USAGE;

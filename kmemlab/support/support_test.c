@@ -1,0 +1,209 @@
+/* support_test.c - outputs that appear whole or not at all, the nearest name, errors. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kmemlab/support/error.h"
+#include "kmemlab/support/nearest.h"
+#include "kmemlab/support/output.h"
+
+static char folder[4096];
+
+static int make_folder(void **state)
+{
+	(void)state;
+	const char *parent = getenv("KMEMLAB_TEST_OUTPUT");
+	snprintf(folder, sizeof folder, "%s/support-XXXXXX", parent ? parent : "/tmp");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static const char *in_folder(const char *name)
+{
+	static char path[sizeof folder + 64];
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	return path;
+}
+
+static int files_in(const char *path)
+{
+	char command[sizeof folder + 128], count[16] = "";
+	snprintf(command, sizeof command, "ls -A '%s' | wc -l", path);
+	FILE *pipe = popen(command, "r");
+	assert_non_null(pipe);
+	assert_non_null(fgets(count, sizeof count, pipe));
+	pclose(pipe);
+	return atoi(count);
+}
+
+static void test_output_appears_only_at_commit(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	struct kml_output output;
+	const char *path = in_folder("whole.csv");
+	assert_true(kml_output_open(&output, path, &error));
+	fputs("a,b\n", output.stream);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_true(kml_output_commit(&output, &error));
+	struct stat status;
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(status.st_size, 4);
+	assert_int_equal(files_in(folder), 1);
+	unlink(path);
+}
+
+static void test_abandoned_output_leaves_nothing(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	struct kml_output output;
+	assert_true(kml_output_open(&output, in_folder("gone.csv"), &error));
+	fputs("half", output.stream);
+	kml_output_abandon(&output);
+	kml_output_abandon(&output); /* harmless twice */
+	assert_int_equal(files_in(folder), 0);
+}
+
+static void test_signal_removes_every_partial(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	struct kml_output first, second;
+	assert_true(kml_output_open(&first, in_folder("one"), &error));
+	assert_true(kml_output_open(&second, in_folder("two"), &error));
+	assert_int_equal(files_in(folder), 2);
+	kml_output_abandon_all();
+	assert_int_equal(files_in(folder), 0);
+	kml_output_abandon(&first);
+	kml_output_abandon(&second);
+}
+
+static void test_earlier_file_survives_a_failed_write(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	if (geteuid() != 0 || mount("tmpfs", folder, "tmpfs", 0, "size=64k") != 0) {
+		print_message("skipped: a small tmpfs needs root and CAP_SYS_ADMIN\n");
+		skip();
+	}
+	struct kml_output output;
+	const char *path = in_folder("kept");
+	assert_true(kml_output_open(&output, path, &error));
+	fputs("old", output.stream);
+	assert_true(kml_output_commit(&output, &error));
+	assert_true(kml_output_open(&output, path, &error));
+	for (int i = 0; i < 200000; i++)
+		fputs("too much\n", output.stream);
+	bool written = kml_output_commit(&output, &error);
+	int files = files_in(folder);
+	struct stat status;
+	int stat_failed = stat(path, &status);
+	umount(folder);
+	assert_false(written);
+	assert_non_null(strstr(error.text, "No space left"));
+	assert_non_null(strstr(error.text, "free some space"));
+	assert_int_equal(files, 1);
+	assert_int_equal(stat_failed, 0);
+	assert_int_equal(status.st_size, 3);
+}
+
+static void test_unwritable_places_name_the_mend(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	struct kml_output output;
+	assert_false(kml_output_open(&output, in_folder("no/such/file"), &error));
+	assert_non_null(strstr(error.text, "create the folder first"));
+	assert_false(kml_output_open(&output, folder, &error));
+	assert_non_null(strstr(error.text, "name a file"));
+	char path_too_long[5000];
+	memset(path_too_long, 'x', sizeof path_too_long - 1);
+	path_too_long[sizeof path_too_long - 1] = '\0';
+	assert_false(kml_output_open(&output, path_too_long, &error));
+	assert_non_null(strstr(error.text, "shorten it"));
+}
+
+static void test_make_directory(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	char path[sizeof folder + 16];
+	snprintf(path, sizeof path, "%s/a/b/c", folder);
+	assert_true(kml_make_directory(path, &error));
+	assert_true(kml_make_directory(path, &error)); /* there already */
+	struct stat status;
+	assert_int_equal(stat(path, &status), 0);
+	assert_true(S_ISDIR(status.st_mode));
+	snprintf(path, sizeof path, "%s/file", folder);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fclose(file);
+	assert_false(kml_make_directory(path, &error));
+	assert_non_null(strstr(error.text, "not a folder"));
+	assert_false(kml_make_directory("", &error));
+}
+
+static void test_nearest_name(void **state)
+{
+	(void)state;
+	struct kml_nearest nearest = kml_nearest_start("fibonaci");
+	assert_null(kml_nearest_name(&nearest));
+	kml_nearest_offer(&nearest, "binary");
+	kml_nearest_offer(&nearest, "fibonacci");
+	kml_nearest_offer(&nearest, "weighted");
+	assert_string_equal(kml_nearest_name(&nearest), "fibonacci");
+	/* kitten -> sitting is 3 edits, the textbook distance: nearer than "mitt" + 4 */
+	nearest = kml_nearest_start("kitten");
+	kml_nearest_offer(&nearest, "sitting");
+	kml_nearest_offer(&nearest, "abcdef");
+	assert_string_equal(kml_nearest_name(&nearest), "sitting");
+	assert_int_equal(nearest.best_distance, 3);
+}
+
+static void test_error_is_cut_not_overrun(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	char name[2000];
+	memset(name, 'n', sizeof name - 1);
+	name[sizeof name - 1] = '\0';
+	assert_false(kml_fail(&error, "%s", name));
+	assert_int_equal(strlen(error.text), sizeof error.text - 1);
+	assert_false(kml_fail(NULL, "nobody wants to know"));
+}
+
+static void test_status_and_waste_have_names(void **state)
+{
+	(void)state;
+	for (int i = 0; i < KML_STATUS_COUNT; i++)
+		assert_string_not_equal(kml_status_name((enum kml_status)i), "unknown status");
+	assert_string_equal(kml_status_name(KML_STATUS_COUNT), "unknown status");
+	for (int i = 0; i < KML_WASTE_KINDS; i++)
+		assert_string_not_equal(kml_waste_name((enum kml_waste)i), "unknown waste");
+	assert_string_equal(kml_waste_name(KML_WASTE_KINDS), "unknown waste");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_output_appears_only_at_commit),
+		cmocka_unit_test(test_abandoned_output_leaves_nothing),
+		cmocka_unit_test(test_signal_removes_every_partial),
+		cmocka_unit_test(test_earlier_file_survives_a_failed_write),
+		cmocka_unit_test(test_unwritable_places_name_the_mend),
+		cmocka_unit_test(test_make_directory),
+		cmocka_unit_test(test_nearest_name),
+		cmocka_unit_test(test_error_is_cut_not_overrun),
+		cmocka_unit_test(test_status_and_waste_have_names),
+	};
+	return cmocka_run_group_tests(tests, make_folder, NULL);
+}
