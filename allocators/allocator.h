@@ -64,7 +64,8 @@ struct kml_error {
 
 /* -------------------------------------------------------------------------------------------- requests */
 
-/* Request flags. The low eight bits are shared with trace events (traces/kmt/kmt.h). */
+/* Request flags, shared with trace events (traces/kmt/kmt.h); those above the low eight bits are given to a
+ * KML_TRAIT_RECORDED allocator only. */
 enum kml_flag {
 	KML_MOVABLE = 1u << 0,     /* the pages can be migrated (page cache, anonymous memory) */
 	KML_RECLAIMABLE = 1u << 1, /* the pages can be reclaimed by shrinking (dentry, inode caches) */
@@ -74,6 +75,9 @@ enum kml_flag {
 	KML_PAGES = 1u << 5,       /* a page-level request: size is page size << order */
 	KML_KMALLOC = 1u << 6,     /* asked through kmalloc: only a size, no cache */
 	KML_DMA = 1u << 7,         /* must come from the DMA zone */
+	KML_SLAB_PAGE = 1u << 8,   /* pages that the recorded slab allocator took for itself: held, not granted */
+	KML_WARM = 1u << 9,        /* live before the recording began */
+	KML_LARGE = 1u << 11,      /* a kmalloc that the kernel served with pages */
 };
 
 #define KML_NO_CACHE UINT32_MAX
