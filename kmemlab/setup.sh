@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the lists are used by the scripts that source this
 # setup.sh - sourced by reproduce.sh and test.sh: what the project needs on a bare Debian 12.
 # Installs what is missing, as root or through sudo, and says what it installs. Does nothing when all is there.
 
