@@ -38,6 +38,17 @@ enum kmt_op {
 };
 const char *kmt_op_name(enum kmt_op op); /* "alloc", "page_free", ... */
 
+/* What a KMT_REAP was; in its `order`. */
+enum kmt_reap {
+	KMT_REAP_BEGIN,    /* the periodic reaper starts; no cache */
+	KMT_REAP_END,      /* and is through */
+	KMT_REAP_CPU,      /* objects of a cpu's array given back to the slabs */
+	KMT_REAP_SHARED,   /* objects of the shared array given back to the slabs */
+	KMT_REAP_FREELIST, /* empty slabs given back to the page allocator: size_bytes = slabs */
+	KMT_REAP_TUNE,     /* the arrays were sized: size_bytes = limit, granted_bytes = batchcount */
+	KMT_REAP_KINDS
+};
+
 /* Event flags: the low byte is enum kml_flag of allocator.h. */
 enum kmt_flag {
 	KMT_SLAB_PAGE = 1u << 8,  /* PAGE_ALLOC/FREE of the slab allocator's own: told apart from page demand */
@@ -111,6 +122,8 @@ enum kmt_quirk {
 	KMT_QUIRK_OUT_OF_ORDER,       /* events with a time stamp before their predecessor's: sorted */
 	KMT_QUIRK_UNKNOWN_EVENT,      /* lines or records that are no kmem event: skipped */
 	KMT_QUIRK_MALFORMED,          /* kmem events without a field they need: skipped */
+	KMT_QUIRK_SPLIT_PAGES, /* page frees in another block size than allocated: rest of the block allocated again */
+	KMT_QUIRK_UNTRACED_ALLOC, /* frees of what was free already: the allocation between was not traced; dropped */
 	KMT_QUIRK_COUNT
 };
 const char *kmt_quirk_name(enum kmt_quirk quirk);

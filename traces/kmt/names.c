@@ -28,6 +28,10 @@ static const struct {
 	[KMT_QUIRK_BATCHED_FREE] = {"batched_free", "mm_page_free_batched: doubles of mm_page_free, dropped"},
 	[KMT_QUIRK_OUT_OF_ORDER] = {"out_of_order", "events older than their predecessor: sorted"},
 	[KMT_QUIRK_UNKNOWN_EVENT] = {"unknown_event", "lines or records that are no kmem event: skipped"},
+	[KMT_QUIRK_SPLIT_PAGES] = {"split_pages",
+				   "page frees in another block size than allocated: the rest allocated again"},
+	[KMT_QUIRK_UNTRACED_ALLOC] = {"untraced_alloc",
+				      "frees of what was free already (its allocation was not traced): dropped"},
 	[KMT_QUIRK_MALFORMED] = {"malformed", "kmem events without a field they need: skipped"},
 };
 
