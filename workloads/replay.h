@@ -46,9 +46,9 @@ struct replay_result {
 	uint64_t events, allocations, frees; /* fed at this level; slab pages told apart are not among them */
 	uint64_t failures[KML_STATUS_COUNT]; /* of alloc, by reason */
 	uint64_t skipped_frees;              /* of ids whose alloc failed */
-	uint64_t dead_frees;                 /* of ids that are not live, or that an allocator without reuse cannot judge */
-	uint64_t refused_frees;              /* misuse in the trace (a wrong address on purpose), refused as it must be */
-	uint64_t unserved_closes;            /* cache_close refused: live objects */
+	uint64_t dead_frees;      /* of ids that are not live, or that an allocator without reuse cannot judge */
+	uint64_t refused_frees;   /* misuse in the trace (a wrong address on purpose), refused as it must be */
+	uint64_t unserved_closes; /* cache_close refused: live objects */
 	/* Over allocations of objects in the recording (warm ones left out): perf kmem's fragmentation is 1 - ratio. */
 	uint64_t perf_requested_bytes, perf_allocated_bytes;
 	uint64_t arena_bytes;

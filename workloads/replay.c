@@ -1,0 +1,707 @@
+/*
+ * replay.c - the runner: feeds the events of a trace to one stack and keeps the books.
+ *
+ * The books are the runner's own: what was asked for (requested) and what came back (granted), by id. The allocator
+ * tells what it holds and wastes. At every sample the two must agree, to the byte:
+ *
+ *     requested + sum(waste) == held        the allocator's granted == the runner's granted
+ *
+ * Cost: O(1) per event: an id is an index, so there is no hashing, and nothing is allocated on the way.
+ */
+#include "workloads/replay.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "allocators/check/invariants.h"
+#include "allocators/check/shadow.h"
+#include "kmemlab/support/error.h"
+#include "workloads/scan.h"
+
+/*
+ * What is known of an id. requested 0: dead; requested > 0 and granted 0: its alloc failed; requested 0 and granted >
+ * 0: a page of the recorded slab allocator. Half a cache line.
+ */
+struct slot {
+	uint64_t address;
+	uint64_t recorded;
+	uint64_t requested_bytes : 63;
+	uint64_t is_page : 1;
+	uint64_t granted_bytes;
+};
+
+/* Sizes from here on are no request of any machine (and would not fit a slot). */
+static const uint64_t ABSURD_BYTES = 1ull << 62;
+
+struct replay {
+	struct kmt_reader *reader;
+	const struct replay_options *options;
+	const struct kmt_cache *caches;
+	uint32_t page_bytes;
+	struct replay_result *result;
+
+	struct kml_arena *arena;
+	struct kml_stack stack;
+	struct kml_heap *heap; /* the top of the stack */
+	const struct kml_allocator *allocator;
+	struct kml_shadow *shadow; /* with --check */
+	bool recorded;             /* KML_TRAIT_RECORDED */
+	bool keeps_blocks;         /* not KML_TRAIT_NO_REUSE */
+	bool takes_objects;        /* objects' rounding is class rounding, not the page layer's */
+	uint16_t flag_mask;
+
+	struct slot *slots;
+	bool *cache_open; /* by cache; NULL at the level of pages */
+
+	uint64_t position; /* events of the trace passed */
+	uint64_t time_ns;
+	uint64_t live_blocks;
+	uint64_t requested_bytes[2], granted_bytes[2]; /* of objects and of pages */
+	struct kml_stats stats;                        /* after the last event */
+	unsigned __int128 requested_sum, granted_sum, held_sum;
+	double ratio_sum;
+	uint64_t ratio_count;
+	bool stop;
+
+	replay_observer *observer;
+	replay_snapshot_observer *snapshot_observer;
+	void *context;
+	uint64_t next_sample; /* position of the next sample */
+	uint64_t samples_taken;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A broken promise of the allocator: the replay ends here, and the event is named. */
+__attribute__((format(printf, 3, 4), noinline)) static void
+fail_check(struct replay *replay, const struct kmt_event *event, const char *format, ...)
+{
+	struct replay_result *result = replay->result;
+	replay->stop = true;
+	if (result->check_failed)
+		return;
+	result->check_failed = true;
+	char message[384];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(message, sizeof message, format, arguments);
+	va_end(arguments);
+	if (event)
+		kml_fail(&result->check_error, "event %" PRIu64 " (%s of id %" PRIu32 "): %s", replay->position,
+			 kmt_op_name(event->op), event->object, message);
+	else
+		kml_fail(&result->check_error, "after event %" PRIu64 ": %s", replay->position, message);
+}
+
+/* ---------------------------------------------------------------------------------------------- the books */
+
+static inline uint64_t requested_now(const struct replay *replay)
+{
+	return replay->requested_bytes[0] + replay->requested_bytes[1];
+}
+
+static inline uint64_t granted_now(const struct replay *replay)
+{
+	return replay->granted_bytes[0] + replay->granted_bytes[1];
+}
+
+static void fill_sample(const struct replay *replay, struct replay_sample *sample)
+{
+	sample->event = replay->position;
+	sample->time_ns = replay->time_ns;
+	sample->live_blocks = replay->live_blocks;
+	sample->requested_bytes = requested_now(replay);
+	sample->stats = replay->stats;
+	uint64_t object_rounding = replay->granted_bytes[0] - replay->requested_bytes[0];
+	uint64_t page_rounding = replay->granted_bytes[1] - replay->requested_bytes[1];
+	uint64_t *waste = sample->stats.waste_bytes;
+	waste[replay->takes_objects ? KML_WASTE_CLASS_ROUNDING : KML_WASTE_BUDDY_ROUNDING] += object_rounding;
+	waste[KML_WASTE_BUDDY_ROUNDING] += page_rounding;
+}
+
+/* After every event that was fed: peaks and sums. */
+static inline void account(struct replay *replay)
+{
+	struct replay_result *result = replay->result;
+	replay->allocator->stats(replay->heap, &replay->stats);
+	uint64_t requested = requested_now(replay), granted = granted_now(replay), held = replay->stats.held_bytes;
+	result->events++;
+	replay->requested_sum += requested;
+	replay->granted_sum += granted;
+	replay->held_sum += held;
+	if (requested > 0) {
+		replay->ratio_sum += (double)held / (double)requested;
+		replay->ratio_count++;
+	}
+	if (granted > result->peak_granted_bytes)
+		result->peak_granted_bytes = granted;
+	if (replay->stats.metadata_bytes > result->peak_metadata_bytes)
+		result->peak_metadata_bytes = replay->stats.metadata_bytes;
+	if (requested > result->peak_requested_bytes) {
+		result->peak_requested_bytes = requested;
+		fill_sample(replay, &result->at_peak_requested);
+	}
+	if (held > result->peak_held_bytes) {
+		result->peak_held_bytes = held;
+		fill_sample(replay, &result->at_peak_held);
+	}
+}
+
+/* The two books, and the split of the waste. */
+static void check_books(struct replay *replay, const struct replay_sample *sample)
+{
+	uint64_t sum = sample->requested_bytes;
+	for (int i = 0; i < KML_WASTE_KINDS; i++)
+		sum += sample->stats.waste_bytes[i];
+	if (sum != sample->stats.held_bytes)
+		fail_check(replay, NULL,
+			   "%s: requested %" PRIu64 " + waste %" PRIu64 " is %" PRIu64 ", but %" PRIu64
+			   " bytes are held: its stats() leave something out",
+			   replay->allocator->name, sample->requested_bytes, sum - sample->requested_bytes, sum,
+			   sample->stats.held_bytes);
+	if (sample->stats.granted_bytes != granted_now(replay))
+		fail_check(replay, NULL, "%s: stats() say %" PRIu64 " bytes are granted, it granted %" PRIu64,
+			   replay->allocator->name, sample->stats.granted_bytes, granted_now(replay));
+}
+
+static void check_deep(struct replay *replay)
+{
+	struct kml_error error;
+	if (!replay->shadow)
+		return;
+	kml_check_deep(replay->shadow);
+	if (!kml_shadow_ok(replay->shadow, &error))
+		fail_check(replay, NULL, "%s", error.text);
+}
+
+/* ---------------------------------------------------------------------------------- allocations and frees */
+
+/* What an allocator without a shadow must not get wrong either: it would spoil the books. */
+static bool grant_is_sound(struct replay *replay, const struct kmt_event *event, const struct kml_request *request,
+			   const struct kml_grant *grant)
+{
+	if (grant->granted_bytes >= request->size_bytes && grant->granted_bytes < ABSURD_BYTES &&
+	    (request->align_bytes <= 1 || (grant->address & (request->align_bytes - 1)) == 0 || replay->recorded))
+		return true;
+	fail_check(replay, event, "%s granted %" PRIu64 " bytes at %" PRIu64 " for %" PRIu64 " aligned to %" PRIu64,
+		   replay->allocator->name, grant->granted_bytes, grant->address, request->size_bytes,
+		   request->align_bytes);
+	return false;
+}
+
+static struct kml_grant call_alloc(struct replay *replay, const struct kml_request *request)
+{
+	if (request->size_bytes >= ABSURD_BYTES)
+		return (struct kml_grant){.status = KML_IMPOSSIBLE, .address = KML_NO_ADDRESS};
+	return replay->shadow ? kml_shadow_alloc(replay->shadow, request)
+			      : replay->allocator->alloc(replay->heap, request);
+}
+
+static enum kml_status call_free(struct replay *replay, const struct kml_release *release)
+{
+	return replay->shadow ? kml_shadow_free(replay->shadow, release)
+			      : replay->allocator->free(replay->heap, release);
+}
+
+/* A cache's alignment is used where the kernel told it and it is one. */
+static uint64_t alignment_of(const struct replay *replay, const struct kmt_event *event)
+{
+	if (event->align_log2 > 0)
+		return event->align_log2 < 63 ? 1ull << event->align_log2 : 1ull << 63;
+	if (event->cache == KMT_NO_CACHE)
+		return 0;
+	uint64_t align_bytes = replay->caches[event->cache].align_bytes;
+	return (align_bytes & (align_bytes - 1)) == 0 ? align_bytes : 0;
+}
+
+/* Caches exist for objects; the page level knows none. */
+static bool name_cache(const struct replay *replay, const struct kmt_event *event, uint32_t *cache)
+{
+	*cache = KML_NO_CACHE;
+	if (event->cache == KMT_NO_CACHE || !replay->cache_open)
+		return true;
+	*cache = event->cache;
+	return replay->cache_open[event->cache];
+}
+
+static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enum replay_kind kind,
+		       struct kml_error *error)
+{
+	struct slot *slot = &replay->slots[event->object];
+	if (slot->requested_bytes != 0)
+		return kml_fail(error,
+				"%s: event %" PRIu64 " allocates id %" PRIu32
+				", which is live: a trace frees an id before it uses it again",
+				kmt_reader_path(replay->reader), replay->position, event->object);
+	struct kml_request request = {
+		.size_bytes = event->size_bytes,
+		.recorded = event->address,
+		.recorded_granted_bytes = event->granted_bytes,
+		.cpu = event->cpu,
+		.flags = (uint16_t)(event->flags & replay->flag_mask),
+	};
+	if (!name_cache(replay, event, &request.cache))
+		return kml_fail(error, "%s: event %" PRIu64 " allocates from cache %u, which is closed",
+				kmt_reader_path(replay->reader), replay->position, event->cache);
+	if (kind == REPLAY_PAGE) {
+		/* A large kmalloc at the page level: the pages that serve it. */
+		if (event->op == KMT_ALLOC)
+			request.size_bytes = replay_page_bytes(replay->page_bytes, event->size_bytes);
+		request.size_bytes = request.size_bytes ? request.size_bytes : ABSURD_BYTES;
+		request.align_bytes = replay->page_bytes;
+		request.flags = (uint16_t)((request.flags | KML_PAGES) & ~KML_SLAB_PAGE);
+		request.cache = KML_NO_CACHE;
+	} else {
+		request.align_bytes = alignment_of(replay, event);
+	}
+	struct kml_grant grant = call_alloc(replay, &request);
+	replay->result->allocations++;
+	slot->recorded = event->address;
+	slot->is_page = kind == REPLAY_PAGE;
+	slot->address = grant.address;
+	slot->requested_bytes = request.size_bytes < ABSURD_BYTES ? request.size_bytes : ABSURD_BYTES;
+	slot->granted_bytes = 0;
+	if (grant.status != KML_OK) {
+		replay->result->failures[(unsigned)grant.status < KML_STATUS_COUNT ? grant.status : KML_IMPOSSIBLE]++;
+		replay->stop |= replay->options->stop_at_failure;
+		return true;
+	}
+	if (!grant_is_sound(replay, event, &request, &grant))
+		return true;
+	slot->granted_bytes = grant.granted_bytes;
+	replay->live_blocks++;
+	replay->requested_bytes[slot->is_page] += request.size_bytes;
+	replay->granted_bytes[slot->is_page] += grant.granted_bytes;
+	if (event->op == KMT_ALLOC && !(event->flags & KMT_WARM)) {
+		replay->result->perf_requested_bytes += request.size_bytes;
+		replay->result->perf_allocated_bytes += grant.granted_bytes;
+	}
+	return true;
+}
+
+/* A free with an address of its own: a fuzzer's misuse. The allocator must name it, and must not obey. */
+static void feed_misuse(struct replay *replay, const struct kmt_event *event, struct kml_release *release)
+{
+	if (!replay->keeps_blocks) {
+		replay->result->dead_frees++;
+		return;
+	}
+	release->address = event->address;
+	enum kml_status status = call_free(replay, release);
+	if (status == KML_OK)
+		fail_check(replay, event, "%s obeyed a free of %" PRIu64 ", which is not where the block is",
+			   replay->allocator->name, event->address);
+	else
+		replay->result->refused_frees++;
+}
+
+static void feed_free(struct replay *replay, const struct kmt_event *event)
+{
+	struct slot *slot = &replay->slots[event->object];
+	struct kml_release release = {
+		.address = slot->address,
+		.cache = KML_NO_CACHE,
+		.cpu = event->cpu,
+		.flags = (uint16_t)((event->flags & replay->flag_mask & ~KML_SLAB_PAGE) |
+				    (slot->is_page ? KML_PAGES : 0)),
+	};
+	if (!slot->is_page && event->cache != KMT_NO_CACHE && replay->cache_open)
+		release.cache = event->cache;
+	bool misuse =
+		event->address != KMT_NO_ADDRESS && (slot->requested_bytes == 0 || event->address != slot->recorded);
+	if (misuse) {
+		feed_misuse(replay, event, &release);
+		return;
+	}
+	if (slot->requested_bytes == 0) {
+		replay->result->dead_frees++;
+		return;
+	}
+	if (slot->granted_bytes == 0) {
+		replay->result->skipped_frees++;
+		slot->requested_bytes = 0;
+		return;
+	}
+	enum kml_status status = call_free(replay, &release);
+	if (status != KML_OK) {
+		fail_check(replay, event, "%s refused to free its block of %" PRIu64 " bytes at %" PRIu64 ": %s",
+			   replay->allocator->name, slot->granted_bytes, slot->address, kml_status_name(status));
+		return;
+	}
+	replay->result->frees++;
+	replay->live_blocks--;
+	replay->requested_bytes[slot->is_page] -= slot->requested_bytes;
+	replay->granted_bytes[slot->is_page] -= slot->granted_bytes;
+	slot->requested_bytes = 0;
+	slot->granted_bytes = 0;
+}
+
+/* Pages of the recorded slab allocator: held by the recorded kernel, asked for by nobody. */
+static void feed_slab_page(struct replay *replay, const struct kmt_event *event)
+{
+	uint16_t flags = (uint16_t)((event->flags & replay->flag_mask) | KML_PAGES | KML_SLAB_PAGE);
+	uint32_t cache = event->cache == KMT_NO_CACHE ? KML_NO_CACHE : event->cache;
+	if (event->op == KMT_PAGE_ALLOC) {
+		struct kml_request request = {.size_bytes = event->size_bytes,
+					      .align_bytes = replay->page_bytes,
+					      .recorded = event->address,
+					      .cache = cache,
+					      .cpu = event->cpu,
+					      .flags = flags};
+		struct kml_grant grant = replay->allocator->alloc(replay->heap, &request);
+		/* Asked for by nobody (requested 0), but there (granted). */
+		if (grant.status == KML_OK)
+			replay->slots[event->object] =
+				(struct slot){.address = grant.address, .granted_bytes = request.size_bytes};
+		return;
+	}
+	struct slot *slot = &replay->slots[event->object];
+	struct kml_release release = {.address = slot->address, .cache = cache, .cpu = event->cpu, .flags = flags};
+	if (slot->requested_bytes == 0 && slot->granted_bytes != 0)
+		(void)replay->allocator->free(replay->heap, &release);
+	slot->granted_bytes = 0;
+}
+
+/* ------------------------------------------------------------------------------------------ other events */
+
+static void open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_start)
+{
+	const struct kmt_cache *from = &replay->caches[index];
+	struct kml_cache cache = {
+		.name = from->name,
+		.object_bytes = from->object_bytes,
+		.align_bytes = (from->align_bytes & (from->align_bytes - 1)) == 0 ? from->align_bytes : 0,
+		.has_constructor = from->flags & KMT_CACHE_CONSTRUCTOR,
+		.typesafe_by_rcu = from->flags & KMT_CACHE_TYPESAFE_BY_RCU,
+		.reclaimable = from->flags & KMT_CACHE_RECLAIMABLE,
+		.recorded_slot_bytes = from->slot_bytes,
+		.recorded_objects_per_slab = from->objects_per_slab,
+		.recorded_pages_per_slab = from->pages_per_slab,
+		.recorded_slabs_at_start = slabs_at_start,
+	};
+	replay->cache_open[index] = true;
+	if (replay->allocator->cache_open)
+		(void)replay->allocator->cache_open(replay->heap, index, &cache);
+}
+
+static void close_cache(struct replay *replay, uint16_t index)
+{
+	if (!replay->cache_open[index])
+		return;
+	enum kml_status status =
+		replay->allocator->cache_close ? replay->allocator->cache_close(replay->heap, index) : KML_OK;
+	if (status == KML_OK)
+		replay->cache_open[index] = false;
+	else
+		replay->result->unserved_closes++;
+}
+
+/* Every layer caches for itself: the top first, what it gives back the next one may give back too. */
+static void shrink_all(struct replay *replay)
+{
+	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
+		struct kml_heap *heap = replay->stack.layer[i];
+		if (heap->allocator->shrink)
+			heap->allocator->shrink(heap);
+	}
+}
+
+static void drain_all(struct replay *replay, uint16_t cpu)
+{
+	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
+		struct kml_heap *heap = replay->stack.layer[i];
+		if (heap->allocator->drain)
+			heap->allocator->drain(heap, cpu);
+	}
+}
+
+/* Events that ask for nothing and give nothing back. */
+static void feed_other(struct replay *replay, const struct kmt_event *event)
+{
+	bool named = event->cache != KMT_NO_CACHE && replay->cache_open;
+	switch (event->op) {
+	case KMT_PAGE_ALLOC:
+	case KMT_PAGE_FREE:
+		if (replay->recorded && replay->options->level != REPLAY_PAGES && (event->flags & KMT_SLAB_PAGE))
+			feed_slab_page(replay, event);
+		return;
+	case KMT_CACHE_OPEN:
+		if (named && !replay->cache_open[event->cache])
+			open_cache(replay, event->cache, 0);
+		return;
+	case KMT_CACHE_CLOSE:
+		if (named)
+			close_cache(replay, event->cache);
+		return;
+	case KMT_SHRINK: /* of one cache: the ABI has no such operation; of all would be too much */
+		if (event->cache == KMT_NO_CACHE)
+			shrink_all(replay);
+		return;
+	case KMT_DRAIN:
+		drain_all(replay, event->cpu);
+		return;
+	default: /* PAGE_ADD, REAP, MARK, RCU_FREE: see workloads/README.md */
+		return;
+	}
+}
+
+static bool feed(struct replay *replay, const struct kmt_event *event, struct kml_error *error)
+{
+	enum replay_kind kind = replay_event_kind(replay->options->level, event);
+	if (kind == REPLAY_NOT_FED) {
+		feed_other(replay, event);
+	} else {
+		if (event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC) {
+			if (!feed_alloc(replay, event, kind, error))
+				return false;
+		} else {
+			feed_free(replay, event);
+		}
+		account(replay);
+	}
+	replay->position++;
+	if (replay->shadow && !kml_shadow_ok(replay->shadow, NULL)) {
+		struct kml_error broken;
+		kml_shadow_ok(replay->shadow, &broken);
+		replay->position--;
+		fail_check(replay, event, "%s", broken.text);
+		replay->position++;
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------------------------------------- samples */
+
+/* Sample i of n stands after event total * i / n. */
+static void plan_next_sample(struct replay *replay)
+{
+	uint64_t total = kmt_reader_totals(replay->reader)->events, count = replay->options->samples;
+	if (count > total)
+		count = total;
+	replay->next_sample = UINT64_MAX;
+	if (replay->samples_taken < count)
+		replay->next_sample = (uint64_t)((unsigned __int128)total * (replay->samples_taken + 1) / count);
+}
+
+static bool take_sample(struct replay *replay)
+{
+	struct replay_sample sample;
+	replay->allocator->stats(replay->heap, &replay->stats);
+	fill_sample(replay, &sample);
+	replay->result->at_end = sample;
+	check_books(replay, &sample);
+	check_deep(replay);
+	replay->samples_taken++;
+	plan_next_sample(replay);
+	return !replay->observer || replay->observer(replay->context, &sample, &replay->stack, replay->arena);
+}
+
+/* A block of events, in runs from sample to sample. */
+static bool feed_block(struct replay *replay, const struct kmt_item *item, struct kml_error *error)
+{
+	uint32_t next = 0;
+	while (next < item->event_count && !replay->stop) {
+		uint64_t until_sample = replay->next_sample - replay->position;
+		uint32_t end = item->event_count;
+		if (until_sample < end - next)
+			end = next + (uint32_t)until_sample;
+		uint64_t started_ns = now_ns();
+		for (; next < end && !replay->stop; next++) {
+			replay->time_ns = item->events[next].time_ns;
+			if (!feed(replay, &item->events[next], error))
+				return false;
+		}
+		replay->result->elapsed_ns += now_ns() - started_ns;
+		if (replay->position == replay->next_sample && !replay->stop && !take_sample(replay))
+			return kml_fail(error, "%s: the replay was stopped by its observer",
+					kmt_reader_path(replay->reader));
+	}
+	return true;
+}
+
+static bool feed_stream(struct replay *replay, struct kml_error *error)
+{
+	struct kmt_item item;
+	if (!kmt_rewind(replay->reader, error))
+		return false;
+	plan_next_sample(replay);
+	while (!replay->stop) {
+		switch (kmt_next(replay->reader, &item, error)) {
+		case KMT_ITEM_EVENTS:
+			if (!feed_block(replay, &item, error))
+				return false;
+			break;
+		case KMT_ITEM_SNAPSHOT:
+			if (replay->snapshot_observer && !replay->snapshot_observer(replay->context, item.snapshot))
+				return kml_fail(error, "%s: the replay was stopped by its observer",
+						kmt_reader_path(replay->reader));
+			break;
+		case KMT_ITEM_END:
+			return true;
+		case KMT_ITEM_ERROR:
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------------------------------- start and end */
+
+static bool prepare_slots(struct replay *replay, struct kml_error *error)
+{
+	uint64_t objects = kmt_reader_totals(replay->reader)->objects;
+	replay->slots = calloc(objects + 1, sizeof *replay->slots);
+	if (!replay->slots)
+		return kml_fail(error,
+				"%s: no memory for the %" PRIu64
+				" object ids of the trace: replay it on a larger machine",
+				kmt_reader_path(replay->reader), objects);
+	return true;
+}
+
+/* A recorded replay is laid out on the recorded machine; all others on the arena of the experiment. */
+static uint64_t choose_arena(const struct replay *replay, const struct replay_scan *scan)
+{
+	if (replay->recorded) {
+		uint64_t top = kmt_reader_totals(replay->reader)->top_address;
+		uint64_t rounded = (top + replay->page_bytes - 1) / replay->page_bytes * replay->page_bytes;
+		return rounded > top ? rounded : top > 0 ? top : replay->page_bytes;
+	}
+	if (replay->options->arena_bytes != 0)
+		return replay->options->arena_bytes;
+	return replay_auto_arena(scan->peak_granted_bytes[replay->options->level]);
+}
+
+static bool open_caches(struct replay *replay, const struct replay_scan *scan, struct kml_error *error)
+{
+	uint32_t count;
+	kmt_reader_caches(replay->reader, &count);
+	if (replay->options->level == REPLAY_PAGES)
+		return true;
+	replay->cache_open = calloc(count + 1, sizeof *replay->cache_open);
+	if (!replay->cache_open)
+		return kml_fail(error, "out of memory for %u caches", count);
+	for (uint32_t i = 0; i < count; i++)
+		if (!scan->opened_later || !scan->opened_later[i])
+			open_cache(replay, (uint16_t)i, scan->slabs_at_start ? scan->slabs_at_start[i] : 0);
+	return true;
+}
+
+/* Only what needs it pays for a pass over the trace. */
+static bool scan_if_needed(const struct replay *replay, struct replay_scan *scan, struct kml_error *error)
+{
+	*scan = (struct replay_scan){0};
+	bool opens_caches = kmt_reader_totals(replay->reader)->op_events[KMT_CACHE_OPEN] > 0;
+	bool wants_arena = replay->options->arena_bytes == 0 && !replay->recorded;
+	if (!opens_caches && !wants_arena && !replay->recorded)
+		return true;
+	return replay_scan(replay->reader, scan, error);
+}
+
+static bool start(struct replay *replay, const struct kml_spec *spec, const struct replay_scan *scan,
+		  struct kml_error *error)
+{
+	const struct kmt_origin *origin = kmt_reader_origin(replay->reader);
+	uint32_t cache_count;
+	replay->caches = kmt_reader_caches(replay->reader, &cache_count);
+	uint64_t arena_bytes = choose_arena(replay, scan);
+	bool with_memory = !(replay->allocator->traits & KML_TRAIT_NO_MEMORY);
+	replay->arena = kml_arena_create(arena_bytes, origin->page_bytes, with_memory, error);
+	if (!replay->arena)
+		return false;
+	replay->result->arena_bytes = arena_bytes;
+	struct kml_environment environment = {
+		.arena = replay->arena,
+		/* Pages alone: no sense in units below the page. */
+		.unit_bytes = replay->options->level == REPLAY_PAGES ? origin->page_bytes : 0,
+		.page_bytes = origin->page_bytes,
+		.cpu_count = origin->cpu_count,
+		.cache_count = cache_count,
+		.seed = replay->options->seed,
+	};
+	if (!kml_stack_create(&replay->stack, spec, &environment, error))
+		return false;
+	replay->heap = kml_stack_top(&replay->stack);
+	if (replay->options->check) {
+		replay->shadow = kml_shadow_create(&replay->stack, replay->arena, error);
+		if (!replay->shadow)
+			return false;
+	}
+	return prepare_slots(replay, error) && open_caches(replay, scan, error);
+}
+
+static double mean(unsigned __int128 sum, uint64_t count)
+{
+	return count ? (double)sum / (double)count : 0;
+}
+
+static void conclude(struct replay *replay)
+{
+	struct replay_result *result = replay->result;
+	result->mean_requested_bytes = mean(replay->requested_sum, result->events);
+	result->mean_granted_bytes = mean(replay->granted_sum, result->events);
+	result->mean_held_bytes = mean(replay->held_sum, result->events);
+	result->mean_held_over_requested = replay->ratio_count ? replay->ratio_sum / (double)replay->ratio_count : 0;
+}
+
+static void clean_up(struct replay *replay)
+{
+	if (replay->shadow)
+		kml_shadow_destroy(replay->shadow);
+	if (replay->heap)
+		kml_stack_destroy(&replay->stack);
+	kml_arena_destroy(replay->arena);
+	free(replay->slots);
+	free(replay->cache_open);
+}
+
+static bool replay_stream(struct replay *replay, const struct kml_spec *spec, struct kml_error *error)
+{
+	struct replay_scan scan;
+	if (!scan_if_needed(replay, &scan, error))
+		return false;
+	bool started = start(replay, spec, &scan, error);
+	replay_scan_free(&scan);
+	if (!started || !feed_stream(replay, error))
+		return false;
+	/* The end is always a sample. */
+	bool at_sample = replay->samples_taken > 0 && replay->result->at_end.event == replay->position;
+	if (!at_sample && !replay->result->check_failed && !take_sample(replay))
+		return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
+	conclude(replay);
+	return true;
+}
+
+bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
+		replay_observer *observer, replay_snapshot_observer *snapshot_observer, void *context,
+		struct replay_result *result, struct kml_error *error)
+{
+	memset(result, 0, sizeof *result);
+	const struct kml_allocator *allocator = spec->layer[0];
+	struct replay replay = {
+		.reader = reader,
+		.options = options,
+		.page_bytes = kmt_reader_origin(reader)->page_bytes,
+		.result = result,
+		.allocator = allocator,
+		.recorded = allocator->traits & KML_TRAIT_RECORDED,
+		.keeps_blocks = !(allocator->traits & KML_TRAIT_NO_REUSE),
+		.takes_objects = allocator->layer == KML_LAYER_OBJECTS || (allocator->traits & KML_TRAIT_RECORDED),
+		.flag_mask = allocator->traits & KML_TRAIT_RECORDED ? UINT16_MAX : 0xff,
+		.observer = observer,
+		.snapshot_observer = snapshot_observer,
+		.context = context,
+	};
+	bool done = replay_stream(&replay, spec, error);
+	clean_up(&replay);
+	return done;
+}

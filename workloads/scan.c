@@ -1,0 +1,189 @@
+/*
+ * scan.c - one pass over a trace, before any replay.
+ *
+ * The recorded peak sets the size of the arena. The slabs at the start of the stream are those of the first slabinfo
+ * less those whose page events lie between the start and that snapshot; a capture from boot comes out with none.
+ */
+#include "workloads/scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kmemlab/support/error.h"
+
+static const uint64_t ARENA_STEP_BYTES = 4u << 20;
+
+/* What is live of one id. */
+struct live {
+	uint64_t granted_bytes;
+	uint64_t requested_bytes;
+};
+
+struct scanner {
+	struct replay_scan *scan;
+	struct live *live[REPLAY_LEVELS];
+	uint64_t requested_bytes[REPLAY_LEVELS];
+	uint64_t granted_bytes[REPLAY_LEVELS];
+	int64_t *slabs_added; /* by cache, until the first slabinfo */
+	bool slabinfo_seen;
+	uint32_t page_bytes;
+	const struct kmt_cache *caches;
+};
+
+uint64_t replay_page_bytes(uint32_t page_bytes, uint64_t size_bytes)
+{
+	uint64_t bytes = page_bytes;
+	while (bytes < size_bytes && bytes < 1ull << 63)
+		bytes <<= 1;
+	return bytes < size_bytes ? 0 : bytes;
+}
+
+uint64_t replay_auto_arena(uint64_t peak_granted_bytes)
+{
+	if (peak_granted_bytes == 0)
+		return ARENA_STEP_BYTES;
+	if (peak_granted_bytes > UINT64_MAX / 4)
+		return UINT64_MAX; /* the arena will refuse it with an error */
+	return (2 * peak_granted_bytes + ARENA_STEP_BYTES - 1) / ARENA_STEP_BYTES * ARENA_STEP_BYTES;
+}
+
+/* Absurd sizes of a hostile trace end at the ceiling instead of wrapping. */
+static uint64_t add_capped(uint64_t sum, uint64_t addend)
+{
+	return sum > UINT64_MAX - addend ? UINT64_MAX : sum + addend;
+}
+
+static void grow(struct scanner *scanner, enum replay_level level, const struct kmt_event *event)
+{
+	uint64_t requested = event->size_bytes;
+	if (level == REPLAY_PAGES)
+		requested = replay_page_bytes(scanner->page_bytes, requested);
+	uint64_t granted = event->granted_bytes > requested ? event->granted_bytes : requested;
+	struct live *live = &scanner->live[level][event->object];
+	live->requested_bytes = requested;
+	live->granted_bytes = granted;
+	scanner->requested_bytes[level] = add_capped(scanner->requested_bytes[level], requested);
+	scanner->granted_bytes[level] = add_capped(scanner->granted_bytes[level], granted);
+	struct replay_scan *scan = scanner->scan;
+	if (scanner->requested_bytes[level] > scan->peak_requested_bytes[level])
+		scan->peak_requested_bytes[level] = scanner->requested_bytes[level];
+	if (scanner->granted_bytes[level] > scan->peak_granted_bytes[level])
+		scan->peak_granted_bytes[level] = scanner->granted_bytes[level];
+}
+
+static void shrink(struct scanner *scanner, enum replay_level level, const struct kmt_event *event)
+{
+	struct live *live = &scanner->live[level][event->object];
+	scanner->requested_bytes[level] -= live->requested_bytes;
+	scanner->granted_bytes[level] -= live->granted_bytes;
+	*live = (struct live){0};
+}
+
+/* Slabs that came and went before the first slabinfo. Warm slab pages were there at the start. */
+static void count_slab_page(struct scanner *scanner, const struct kmt_event *event)
+{
+	if (scanner->slabinfo_seen || event->cache == KMT_NO_CACHE || (event->flags & KMT_WARM))
+		return;
+	uint32_t pages = scanner->caches[event->cache].pages_per_slab;
+	/* A fallback to a smaller order still is one slab. */
+	if (pages == 0 || event->order >= 32)
+		return;
+	scanner->slabs_added[event->cache] += event->op == KMT_PAGE_ALLOC ? 1 : -1;
+}
+
+static void scan_event(struct scanner *scanner, const struct kmt_event *event)
+{
+	bool alloc = event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC;
+	for (int level = 0; level < REPLAY_LEVELS; level++) {
+		if (replay_event_kind(level, event) == REPLAY_NOT_FED)
+			continue;
+		if (alloc)
+			grow(scanner, level, event);
+		else
+			shrink(scanner, level, event);
+	}
+	if (alloc && event->address != KMT_NO_ADDRESS)
+		scanner->scan->recorded_addresses++;
+	if (event->flags & KMT_SLAB_PAGE)
+		count_slab_page(scanner, event);
+	if (event->op == KMT_CACHE_OPEN && event->cache != KMT_NO_CACHE)
+		scanner->scan->opened_later[event->cache] = true;
+}
+
+static bool scan_stream(struct scanner *scanner, struct kmt_reader *reader, struct kml_error *error)
+{
+	struct kmt_item item;
+	if (!kmt_rewind(reader, error))
+		return false;
+	for (;;) {
+		switch (kmt_next(reader, &item, error)) {
+		case KMT_ITEM_EVENTS:
+			for (uint32_t i = 0; i < item.event_count; i++)
+				scan_event(scanner, &item.events[i]);
+			break;
+		case KMT_ITEM_SNAPSHOT:
+			scanner->slabinfo_seen |= item.snapshot->kind == KMT_SNAPSHOT_SLABINFO;
+			break;
+		case KMT_ITEM_END:
+			return true;
+		case KMT_ITEM_ERROR:
+			return false;
+		}
+	}
+}
+
+static void conclude_slabs(struct scanner *scanner)
+{
+	for (uint32_t i = 0; i < scanner->scan->cache_count; i++) {
+		int64_t first = (int64_t)scanner->caches[i].slabs_at_start;
+		int64_t before = scanner->slabinfo_seen ? first - scanner->slabs_added[i] : first;
+		scanner->scan->slabs_at_start[i] = before > 0 ? (uint64_t)before : 0;
+	}
+}
+
+bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml_error *error)
+{
+	*scan = (struct replay_scan){0};
+	struct scanner scanner = {.scan = scan, .page_bytes = kmt_reader_origin(reader)->page_bytes};
+	scanner.caches = kmt_reader_caches(reader, &scan->cache_count);
+	uint64_t objects = kmt_reader_totals(reader)->objects;
+	scan->opened_later = calloc(scan->cache_count + 1, sizeof *scan->opened_later);
+	scan->slabs_at_start = calloc(scan->cache_count + 1, sizeof *scan->slabs_at_start);
+	scanner.slabs_added = calloc(scan->cache_count + 1, sizeof *scanner.slabs_added);
+	bool ready = scan->opened_later && scan->slabs_at_start && scanner.slabs_added;
+	for (int level = 0; level < REPLAY_LEVELS; level++) {
+		scanner.live[level] = calloc(objects + 1, sizeof *scanner.live[level]);
+		ready = ready && scanner.live[level];
+	}
+	bool done =
+		ready ? scan_stream(&scanner, reader, error)
+		      : kml_fail(error,
+				 "%s: no memory for the %llu object ids of the trace: replay it on a larger machine",
+				 kmt_reader_path(reader), (unsigned long long)objects);
+	if (done)
+		conclude_slabs(&scanner);
+	for (int level = 0; level < REPLAY_LEVELS; level++)
+		free(scanner.live[level]);
+	free(scanner.slabs_added);
+	if (!done)
+		replay_scan_free(scan);
+	return done;
+}
+
+void replay_scan_free(struct replay_scan *scan)
+{
+	free(scan->opened_later);
+	free(scan->slabs_at_start);
+	*scan = (struct replay_scan){0};
+}
+
+bool replay_recorded_peak(struct kmt_reader *reader, enum replay_level level, uint64_t *peak_bytes,
+			  struct kml_error *error)
+{
+	struct replay_scan scan;
+	if (!replay_scan(reader, &scan, error))
+		return false;
+	*peak_bytes = scan.peak_granted_bytes[level];
+	replay_scan_free(&scan);
+	return true;
+}
