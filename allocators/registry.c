@@ -9,7 +9,7 @@
 #include "allocators/registry_internal.h"
 
 /* X(name): the allocator's file defines `const struct kml_allocator kml_NAME`. Alphabetical. */
-#define KML_ALLOCATORS(X)
+#define KML_ALLOCATORS(X) X(best_fit) X(first_fit) X(nop)
 
 #define DECLARE(name) extern const struct kml_allocator kml_##name;
 KML_ALLOCATORS(DECLARE)
