@@ -26,7 +26,7 @@ enum raw_kind {
 	RAW_SLAB_DRAIN,
 	RAW_SLOB_RCU_FREE,
 	RAW_MARK,  /* name = its text */
-	RAW_LOST,  /* size_bytes = events lost */
+	RAW_LOST,  /* bytes_requested = events lost */
 	RAW_OTHER, /* a kmem event of no use here (extfrag, pcpu_drain): counted */
 };
 

@@ -1,0 +1,186 @@
+/*
+ * proc.c - /proc snapshots and cache geometry; see proc.h.
+ *
+ * The files stay open and are read from their beginning each time: opening them would allocate more than reading does.
+ * Followed: mm/slab_common.c (slabinfo 2.1) and mm/slub.c (the attributes of /sys/kernel/slab) of Linux 6.18.
+ */
+#include "traces/capture/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kmemlab/support/error.h"
+
+#define SNAPSHOT_BYTES_MAX ((size_t)2 << 20)
+
+static const enum kmt_snapshot_kind snapshot_kinds[] = {
+	KMT_SNAPSHOT_SLABINFO, KMT_SNAPSHOT_BUDDYINFO, KMT_SNAPSHOT_MEMINFO, KMT_SNAPSHOT_VMSTAT, KMT_SNAPSHOT_ZONEINFO,
+};
+enum { SNAPSHOT_FILES = sizeof snapshot_kinds / sizeof *snapshot_kinds };
+
+struct proc {
+	int files[SNAPSHOT_FILES]; /* -1: this kernel has none */
+};
+
+uint64_t proc_now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+struct proc *proc_open(struct kml_error *error)
+{
+	struct proc *proc = malloc(sizeof *proc);
+	if (!proc) {
+		kml_fail(error, "out of memory");
+		return NULL;
+	}
+	for (int i = 0; i < SNAPSHOT_FILES; i++) {
+		char path[64];
+		snprintf(path, sizeof path, "/proc/%s", kmt_snapshot_name(snapshot_kinds[i]));
+		proc->files[i] = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	if (proc->files[0] >= 0)
+		return proc;
+	kml_fail(error, "capture needs /proc/slabinfo (%s): %s; `kmemlab import` and everything else works without",
+		 strerror(errno = errno ? errno : ENOENT),
+		 geteuid() == 0 ? "this kernel was built without CONFIG_SLUB_DEBUG, or a container hides it"
+				: "run it as root");
+	proc_close(proc);
+	return NULL;
+}
+
+void proc_close(struct proc *proc)
+{
+	for (int i = 0; proc && i < SNAPSHOT_FILES; i++) {
+		if (proc->files[i] >= 0)
+			close(proc->files[i]);
+	}
+	free(proc);
+}
+
+/* The whole of an open /proc file. -1 on errors. */
+static ssize_t read_from_start(int file, uint8_t *text, size_t room_bytes)
+{
+	size_t used_bytes = 0;
+	if (lseek(file, 0, SEEK_SET) != 0)
+		return -1;
+	while (used_bytes < room_bytes) {
+		ssize_t got = read(file, text + used_bytes, room_bytes - used_bytes);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? -1 : (ssize_t)used_bytes;
+		used_bytes += (size_t)got;
+	}
+	errno = EFBIG;
+	return -1;
+}
+
+bool proc_snapshot(struct proc *proc, struct store *store, struct kml_error *error)
+{
+	for (int i = 0; i < SNAPSHOT_FILES; i++) {
+		if (proc->files[i] < 0)
+			continue;
+		struct store_entry *entry = store_reserve(store, SNAPSHOT_BYTES_MAX, error);
+		if (!entry)
+			return false;
+		uint64_t before_ns = proc_now_ns();
+		ssize_t bytes = read_from_start(proc->files[i], entry->data, SNAPSHOT_BYTES_MAX);
+		if (bytes < 0)
+			return kml_fail(error, "/proc/%s: %s", kmt_snapshot_name(snapshot_kinds[i]), strerror(errno));
+		entry->kind = STORE_SNAPSHOT;
+		entry->detail = snapshot_kinds[i];
+		entry->time_ns = before_ns + (proc_now_ns() - before_ns) / 2;
+		entry->bytes = (uint64_t)bytes;
+		store_append(store, entry);
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------------- geometry */
+
+/* A number from /sys/kernel/slab/CACHE/ATTRIBUTE; `absent` where there is none. */
+static uint64_t slab_attribute(const char *cache, const char *attribute, uint64_t absent)
+{
+	char path[256], text[64];
+	snprintf(path, sizeof path, "/sys/kernel/slab/%s/%s", cache, attribute);
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return absent;
+	ssize_t got = read(file, text, sizeof text - 1);
+	close(file);
+	if (got <= 0)
+		return absent;
+	text[got] = '\0';
+	char *end;
+	uint64_t value = strtoull(text, &end, 10);
+	return end == text ? absent : value;
+}
+
+static bool has_constructor(const char *cache)
+{
+	char path[256], byte;
+	snprintf(path, sizeof path, "/sys/kernel/slab/%s/ctor", cache);
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return false;
+	bool present = read(file, &byte, 1) == 1 && byte != '\n';
+	close(file);
+	return present;
+}
+
+static void refine_from_sysfs(struct kmt_cache *cache)
+{
+	cache->slot_bytes = slab_attribute(cache->name, "slab_size", cache->slot_bytes);
+	cache->object_bytes = slab_attribute(cache->name, "object_size", cache->slot_bytes);
+	cache->align_bytes = slab_attribute(cache->name, "align", 0);
+	cache->objects_per_slab = (uint32_t)slab_attribute(cache->name, "objs_per_slab", cache->objects_per_slab);
+	uint64_t order = slab_attribute(cache->name, "order", 32);
+	if (order < 32)
+		cache->pages_per_slab = 1u << order;
+	if (has_constructor(cache->name))
+		cache->flags |= KMT_CACHE_CONSTRUCTOR;
+	if (slab_attribute(cache->name, "destroy_by_rcu", 0))
+		cache->flags |= KMT_CACHE_TYPESAFE_BY_RCU;
+	if (slab_attribute(cache->name, "reclaim_account", 0))
+		cache->flags |= KMT_CACHE_RECLAIMABLE;
+	if (strncmp(cache->name, "kmalloc-", 8) == 0 || strncmp(cache->name, "dma-kmalloc-", 12) == 0)
+		cache->flags |= KMT_CACHE_KMALLOC;
+}
+
+/* slabinfo 2.1: name active_objs num_objs objsize objperslab pagesperslab : tunables ... */
+static bool add_cache_line(struct import *import, const char *line, struct kml_error *error)
+{
+	char name[128];
+	struct kmt_cache cache = {.name = name};
+	if (sscanf(line, "%127s %*u %*u %" SCNu64 " %" SCNu32 " %" SCNu32, name, &cache.slot_bytes,
+		   &cache.objects_per_slab, &cache.pages_per_slab) != 4 ||
+	    name[0] == '#')
+		return true;
+	cache.object_bytes = cache.slot_bytes;
+	refine_from_sysfs(&cache);
+	return import_add_cache(import, &cache, error);
+}
+
+bool proc_add_caches(struct proc *proc, struct import *import, struct kml_error *error)
+{
+	char *text = malloc(SNAPSHOT_BYTES_MAX + 1);
+	if (!text)
+		return kml_fail(error, "out of memory");
+	ssize_t bytes = read_from_start(proc->files[0], (uint8_t *)text, SNAPSHOT_BYTES_MAX);
+	bool ok = bytes >= 0 || kml_fail(error, "/proc/slabinfo: %s", strerror(errno));
+	text[ok ? bytes : 0] = '\0';
+	char *rest = text;
+	for (char *line; ok && (line = strsep(&rest, "\n"));)
+		ok = add_cache_line(import, line, error);
+	free(text);
+	return ok;
+}
