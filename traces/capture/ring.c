@@ -63,21 +63,22 @@ static bool fail_without_tracefs(struct kml_error *error)
 
 /* ---------------------------------------------------------------------------------------------- setting up */
 
-static void remove_stale_instances(void)
+/* Of tracefs_instances_walk. An instance in use by another pid namespace has open buffers: the kernel keeps it. */
+static int remove_when_stale(const char *name, void *context)
 {
-	char **names = tracefs_instances("^kmemlab-[0-9]+$");
-	for (int i = 0; names && names[i]; i++) {
-		pid_t pid = (pid_t)strtol(names[i] + strlen("kmemlab-"), NULL, 10);
-		if (pid <= 0 || pid == getpid() || kill(pid, 0) == 0 || errno != ESRCH)
-			continue;
-		/* Of a process in another pid namespace? Then its buffers are open and the kernel refuses. */
-		struct tracefs_instance *stale = tracefs_instance_create(names[i]);
-		if (!stale)
-			continue;
+	(void)context;
+	char *end;
+	if (strncmp(name, "kmemlab-", strlen("kmemlab-")) != 0)
+		return 0;
+	long pid = strtol(name + strlen("kmemlab-"), &end, 10);
+	if (*end != '\0' || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+		return 0;
+	struct tracefs_instance *stale = tracefs_instance_create(name);
+	if (stale) {
 		tracefs_instance_destroy(stale);
 		tracefs_instance_free(stale);
 	}
-	tracefs_list_free(names);
+	return 0;
 }
 
 static bool enable_events(struct ring *ring, struct kml_error *error)
@@ -149,7 +150,7 @@ static bool set_up(struct ring *ring, uint64_t buffer_bytes, struct kml_error *e
 	ring->tracepoints = tracepoints_create();
 	if (!ring->cpus || !ring->kbuffer || !ring->tracepoints)
 		return kml_fail(error, "out of memory");
-	remove_stale_instances();
+	tracefs_instances_walk(remove_when_stale, NULL);
 	char name[32];
 	snprintf(name, sizeof name, "kmemlab-%d", (int)getpid());
 	ring->instance = tracefs_instance_create(name);
