@@ -23,8 +23,8 @@ enum raw_kind {
 	RAW_PAGE_FREE_BATCHED,
 	RAW_SLAB_PAGE_ALLOC, /* slab_page_alloc of instrumented kernels */
 	RAW_SLAB_PAGE_FREE,
-	RAW_SLAB_DRAIN,
-	RAW_SLOB_RCU_FREE,
+	RAW_SLAB_DRAIN, /* order = enum kmt_reap; bytes_requested, bytes_allocated = its size_bytes, granted_bytes */
+	RAW_SLOB_RCU_FREE, /* pointer */
 	RAW_MARK,  /* name = its text */
 	RAW_LOST,  /* bytes_requested = events lost */
 	RAW_OTHER, /* a kmem event of no use here (extfrag, pcpu_drain): counted */
@@ -43,6 +43,7 @@ struct raw_event {
 	uint32_t gfp;         /* enum raw_gfp */
 	int32_t migrate_type; /* -1: absent */
 	bool accounted;
+	bool cross_node;  /* asked of another NUMA node than the cpu's own; only perf.data knows */
 	const char *name; /* cache name or mark text; borrowed for the call; NULL: absent */
 };
 #define RAW_EVENT_INIT                                                                                                 \
@@ -83,7 +84,17 @@ bool import_add_snapshot(struct import *import, enum kmt_snapshot_kind kind, uin
 			 const char *text, size_t text_bytes, struct kml_error *error);
 /* A quirk seen by the source itself (unknown lines, lost events). */
 void import_count(struct import *import, enum kmt_quirk quirk, uint64_t count);
-/* Resolve everything and write the .kmt. May be called once. */
+bool import_is_strict(const struct import *import);
+/* A sentence for the user about the source as a whole ("perf loses frees"). Copied; the same one twice is kept once. */
+void import_warn(struct import *import, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* NULL beyond the last. */
+const char *import_warning(const struct import *import, uint32_t index);
+/* Pointers are hashes (the ftrace option hash-ptr): they tell objects apart but are no addresses. */
+void import_pointers_are_hashed(struct import *import);
+/*
+ * Resolve everything and write the .kmt. May be called once. In strict mode false when anything was missing,
+ * unmatched, malformed or lost.
+ */
 bool import_write(struct import *import, const char *path, struct kml_error *error);
 /* Valid after import_write. */
 const struct kmt_totals *import_totals(const struct import *import);
