@@ -64,10 +64,14 @@ struct kmt_event {
 			     NO */
 	uint64_t size_bytes;    /* requested (pages: page_bytes << order) */
 	uint64_t granted_bytes; /* what the kernel granted; 0 when not recorded */
-	uint32_t object;        /* dense id, shared by objects and pages, reused after its free; below totals.objects */
+	/*
+	 * Dense id, shared by objects and pages, reused after its free (the id freed last first: then it costs nothing in the
+	 * file); below totals.objects, and below 65,536 plus the number of events before. 0 where the op has no object.
+	 */
+	uint32_t object;
 	uint16_t cache;         /* index in the cache table, or KMT_NO_CACHE */
 	uint16_t cpu;           /* below origin.cpu_count */
-	uint16_t flags;
+	uint16_t flags; /* enum kml_flag and enum kmt_flag; unknown bits are refused */
 	uint8_t op;
 	uint8_t order;      /* page events */
 	uint8_t align_log2; /* 0: no requirement */
@@ -210,7 +214,7 @@ struct kmt_writer *kmt_create(const char *path, const struct kmt_origin *origin,
 			      uint32_t cache_count, struct kml_error *error);
 /* Counted into totals (events, op_events, warm, objects, duration, top_address). false when invalid or unwritable. */
 bool kmt_write_event(struct kmt_writer *writer, const struct kmt_event *event, struct kml_error *error);
-/* At this place in the stream; `event` is filled in. */
+/* At this place in the stream; `event` is filled in. The label has at most 255 bytes, the text at most 64 MiB. */
 bool kmt_write_snapshot(struct kmt_writer *writer, const struct kmt_snapshot *snapshot, struct kml_error *error);
 /* Footer and rename. `known` gives quirks and perf sums; the rest is counted by the writer. Frees the writer always. */
 bool kmt_finish(struct kmt_writer *writer, const struct kmt_totals *known, struct kml_error *error);
