@@ -34,10 +34,12 @@ enum field_name {
 	FIELD_PFN,
 	FIELD_ORDER,
 	FIELD_MIGRATETYPE,
+	FIELD_NODE,
 	FIELD_COUNT
 };
 static const char *const field_names[FIELD_COUNT] = {
-	"call_site", "ptr", "name", "bytes_req", "bytes_alloc", "gfp_flags", "accounted", "pfn", "order", "migratetype",
+	"call_site", "ptr", "name",  "bytes_req",   "bytes_alloc", "gfp_flags",
+	"accounted", "pfn", "order", "migratetype", "node",
 };
 
 enum field_kind { FIELD_ABSENT, FIELD_NUMBER, FIELD_TEXT_INLINE, FIELD_TEXT_AT_OFFSET, FIELD_TEXT_AT_RELATIVE };
@@ -95,6 +97,7 @@ struct tracepoint {
 
 struct tracepoints {
 	uint32_t count;
+	int32_t last_node;
 	struct tracepoint events[EVENTS_MAX];
 	char name[NAME_BYTES_MAX];
 };
@@ -112,6 +115,11 @@ void tracepoints_destroy(struct tracepoints *tracepoints)
 uint32_t tracepoints_count(const struct tracepoints *tracepoints)
 {
 	return tracepoints->count;
+}
+
+int32_t tracepoints_node(const struct tracepoints *tracepoints)
+{
+	return tracepoints->last_node;
 }
 
 /* ----------------------------------------------------------------------------------------- learning a format */
@@ -337,7 +345,8 @@ enum tracepoint_status tracepoints_decode(struct tracepoints *tracepoints, const
 	if (!tracepoint)
 		return TRACEPOINT_UNKNOWN;
 
-	uint64_t values[FIELD_COUNT] = {[FIELD_PFN] = UINT64_MAX, [FIELD_MIGRATETYPE] = UINT32_MAX};
+	uint64_t values[FIELD_COUNT] = {
+		[FIELD_PFN] = UINT64_MAX, [FIELD_MIGRATETYPE] = UINT32_MAX, [FIELD_NODE] = UINT32_MAX};
 	for (int name = 0; name < FIELD_COUNT; name++) {
 		const struct field *field = &tracepoint->fields[name];
 		if (field->kind == FIELD_NUMBER && !read_number(record, record_bytes, field, &values[name]))
@@ -349,6 +358,7 @@ enum tracepoint_status tracepoints_decode(struct tracepoints *tracepoints, const
 	if (values[FIELD_ORDER] > UINT16_MAX)
 		return TRACEPOINT_MALFORMED;
 
+	tracepoints->last_node = (int32_t)(uint32_t)values[FIELD_NODE];
 	event->kind = tracepoint->kind;
 	event->pointer = values[FIELD_PTR];
 	event->name = name->kind == FIELD_ABSENT ? NULL : tracepoints->name;
