@@ -40,4 +40,7 @@ enum tracepoint_status {
 enum tracepoint_status tracepoints_decode(struct tracepoints *tracepoints, const void *record, size_t record_bytes,
 					  struct raw_event *event);
 
+/* The NUMA node that the allocation decoded last asked for; -1: none, or the kernel does not say. */
+int32_t tracepoints_node(const struct tracepoints *tracepoints);
+
 #endif
