@@ -29,13 +29,14 @@
 struct slot {
 	uint64_t address;
 	uint64_t recorded;
-	uint64_t requested_bytes : 63;
+	uint64_t requested_bytes : 47;
 	uint64_t is_page : 1;
+	uint64_t cache : 16; /* of its alloc: frees of merged caches name another */
 	uint64_t granted_bytes;
 };
 
-/* Sizes from here on are no request of any machine (and would not fit a slot). */
-static const uint64_t ABSURD_BYTES = 1ull << 62;
+/* Sizes from here on fit no arena (64 TiB), and no slot. */
+static const uint64_t ABSURD_BYTES = 1ull << 46;
 
 struct replay {
 	struct kmt_reader *reader;
@@ -128,11 +129,21 @@ static void fill_sample(const struct replay *replay, struct replay_sample *sampl
 	waste[KML_WASTE_BUDDY_ROUNDING] += page_rounding;
 }
 
+/* An allocator that keeps nothing keeps no figures either: it is taken to hold what it granted. */
+static inline void ask_stats(struct replay *replay)
+{
+	replay->allocator->stats(replay->heap, &replay->stats);
+	if (replay->keeps_blocks)
+		return;
+	replay->stats.granted_bytes = granted_now(replay);
+	replay->stats.held_bytes = granted_now(replay);
+}
+
 /* After every event that was fed: peaks and sums. */
 static inline void account(struct replay *replay)
 {
 	struct replay_result *result = replay->result;
-	replay->allocator->stats(replay->heap, &replay->stats);
+	ask_stats(replay);
 	uint64_t requested = requested_now(replay), granted = granted_now(replay), held = replay->stats.held_bytes;
 	result->events++;
 	replay->requested_sum += requested;
@@ -190,7 +201,7 @@ static bool grant_is_sound(struct replay *replay, const struct kmt_event *event,
 			   const struct kml_grant *grant)
 {
 	if (grant->granted_bytes >= request->size_bytes && grant->granted_bytes < ABSURD_BYTES &&
-	    (request->align_bytes <= 1 || (grant->address & (request->align_bytes - 1)) == 0 || replay->recorded))
+	    (request->align_bytes <= 1 || (grant->address & (request->align_bytes - 1)) == 0))
 		return true;
 	fail_check(replay, event, "%s granted %" PRIu64 " bytes at %" PRIu64 " for %" PRIu64 " aligned to %" PRIu64,
 		   replay->allocator->name, grant->granted_bytes, grant->address, request->size_bytes,
@@ -215,6 +226,8 @@ static enum kml_status call_free(struct replay *replay, const struct kml_release
 /* A cache's alignment is used where the kernel told it and it is one. */
 static uint64_t alignment_of(const struct replay *replay, const struct kmt_event *event)
 {
+	if (replay->recorded && event->address != KMT_NO_ADDRESS)
+		return 0; /* where the kernel put it is a fact */
 	if (event->align_log2 > 0)
 		return event->align_log2 < 63 ? 1ull << event->align_log2 : 1ull << 63;
 	if (event->cache == KMT_NO_CACHE)
@@ -267,6 +280,7 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 	replay->result->allocations++;
 	slot->recorded = event->address;
 	slot->is_page = kind == REPLAY_PAGE;
+	slot->cache = event->cache;
 	slot->address = grant.address;
 	slot->requested_bytes = request.size_bytes < ABSURD_BYTES ? request.size_bytes : ABSURD_BYTES;
 	slot->granted_bytes = 0;
@@ -314,8 +328,8 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 		.flags = (uint16_t)((event->flags & replay->flag_mask & ~KML_SLAB_PAGE) |
 				    (slot->is_page ? KML_PAGES : 0)),
 	};
-	if (!slot->is_page && event->cache != KMT_NO_CACHE && replay->cache_open)
-		release.cache = event->cache;
+	if (!slot->is_page && event->cache != KMT_NO_CACHE && slot->cache != KMT_NO_CACHE && replay->cache_open)
+		release.cache = slot->cache;
 	bool misuse =
 		event->address != KMT_NO_ADDRESS && (slot->requested_bytes == 0 || event->address != slot->recorded);
 	if (misuse) {
@@ -495,7 +509,7 @@ static void plan_next_sample(struct replay *replay)
 static bool take_sample(struct replay *replay)
 {
 	struct replay_sample sample;
-	replay->allocator->stats(replay->heap, &replay->stats);
+	ask_stats(replay);
 	fill_sample(replay, &sample);
 	replay->result->at_end = sample;
 	check_books(replay, &sample);
