@@ -132,7 +132,7 @@ static bool all_zero(const struct kmt_bytes *raw)
 	return raw->used == 0 || (raw->data[0] == 0 && memcmp(raw->data, raw->data + 1, raw->used - 1) == 0);
 }
 
-bool kmt_pack(struct kmt_bytes *out, const struct kmt_bytes *raw, int level)
+bool kmt_pack(struct kmt_bytes *out, const struct kmt_bytes *raw, const struct kmt_bytes *prefix, ZSTD_CCtx *context)
 {
 	if (raw->bad)
 		return false;
@@ -145,7 +145,9 @@ bool kmt_pack(struct kmt_bytes *out, const struct kmt_bytes *raw, int level)
 	uint8_t *packed = malloc(bound);
 	if (!packed)
 		return false;
-	size_t size = ZSTD_compress(packed, bound, raw->data, raw->used, level);
+	if (prefix && prefix->used)
+		ZSTD_CCtx_refPrefix(context, prefix->data, prefix->used);
+	size_t size = ZSTD_compress2(context, packed, bound, raw->data, raw->used);
 	bool smaller = !ZSTD_isError(size) && size < raw->used;
 	kmt_put_u8(out, smaller ? PART_ZSTD : PART_RAW);
 	kmt_put_varint(out, smaller ? size : raw->used);
@@ -154,7 +156,8 @@ bool kmt_pack(struct kmt_bytes *out, const struct kmt_bytes *raw, int level)
 	return !out->bad;
 }
 
-bool kmt_unpack(struct kmt_bytes *in, struct kmt_bytes *raw, size_t limit, const char **why)
+bool kmt_unpack(struct kmt_bytes *in, struct kmt_bytes *raw, const struct kmt_bytes *prefix, ZSTD_DCtx *context,
+		size_t limit, const char **why)
 {
 	uint64_t size = kmt_get_varint(in);
 	uint8_t mode = kmt_get_u8(in);
@@ -189,8 +192,11 @@ bool kmt_unpack(struct kmt_bytes *in, struct kmt_bytes *raw, size_t limit, const
 			return false;
 		if (size)
 			memcpy(raw->data, data, size);
-	} else if (ZSTD_decompress(raw->data, size, data, stored) != size) {
-		return false;
+	} else {
+		if (prefix && prefix->used)
+			ZSTD_DCtx_refPrefix(context, prefix->data, prefix->used);
+		if (ZSTD_decompressDCtx(context, raw->data, size, data, stored) != size)
+			return false;
 	}
 	raw->used = size;
 	return true;
@@ -234,7 +240,7 @@ void kmt_block_header_encode(uint8_t out[KMT_BLOCK_HEADER_BYTES], const struct k
 			     const uint8_t *payload)
 {
 	put_le32(out, header->kind);
-	put_le32(out + 4, header->events);
+	put_le32(out + 4, header->detail);
 	put_le32(out + 8, header->stored_bytes);
 	put_le32(out + 12, 0);
 	put_le64(out + 16, header->number);
@@ -245,7 +251,7 @@ void kmt_block_header_decode(struct kmt_block_header *header, uint64_t *checksum
 			     const uint8_t in[KMT_BLOCK_HEADER_BYTES])
 {
 	header->kind = get_le32(in);
-	header->events = get_le32(in + 4);
+	header->detail = get_le32(in + 4);
 	header->stored_bytes = get_le32(in + 8);
 	header->number = get_le64(in + 16);
 	*checksum = get_le64(in + 24);

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <zstd.h>
 
 #include "traces/kmt/kmt.h"
 
@@ -32,7 +33,7 @@ enum {
 };
 #define KMT_COLUMN_BYTES_MAX (1u << 20)    /* of an events block, decompressed */
 #define KMT_HEADER_BYTES_MAX (32u << 20)   /* decompressed */
-#define KMT_SNAPSHOT_BYTES_MAX (64u << 20) /* decompressed */
+#define KMT_SNAPSHOT_BYTES_MAX (16u << 20) /* decompressed, with its label */
 #define KMT_FOOTER_BYTES_MAX (64u << 10)
 
 enum kmt_block_kind { KMT_BLOCK_HEADER, KMT_BLOCK_EVENT, KMT_BLOCK_SNAPSHOT, KMT_BLOCK_FOOTER, KMT_BLOCK_KINDS };
@@ -40,7 +41,7 @@ const char *kmt_block_name(enum kmt_block_kind kind);
 
 struct kmt_block_header {
 	uint32_t kind;
-	uint32_t events;       /* events block: how many; else 0 */
+	uint32_t detail;       /* events block: how many; snapshot: its kind; else 0 */
 	uint32_t stored_bytes; /* payload in the file */
 	uint64_t number;       /* 0, 1, 2 ... */
 };
@@ -75,11 +76,17 @@ static inline uint64_t kmt_unzigzag(uint64_t code)
 	return code >> 1 ^ (code & 1 ? UINT64_MAX : 0);
 }
 
-/* Append `raw` as one part: varint raw length, mode, varint stored length, stored bytes. False: memory exhausted. */
-bool kmt_pack(struct kmt_bytes *out, const struct kmt_bytes *raw, int level);
-/* Read one part into `raw`. False: damaged, or longer than `limit` (*why says which); nothing is allocated beyond it.
+/*
+ * Append `raw` as one part: varint raw length, mode, varint stored length, stored bytes. `prefix` (may be NULL): bytes
+ * known to the reader too, which the compressor may refer to. False: memory exhausted.
  */
-bool kmt_unpack(struct kmt_bytes *in, struct kmt_bytes *raw, size_t limit, const char **why);
+bool kmt_pack(struct kmt_bytes *out, const struct kmt_bytes *raw, const struct kmt_bytes *prefix, ZSTD_CCtx *context);
+/*
+ * Read one part into `raw`, with the prefix it was packed with. False: damaged, or longer than `limit` (*why says
+ * which); nothing is allocated beyond it.
+ */
+bool kmt_unpack(struct kmt_bytes *in, struct kmt_bytes *raw, const struct kmt_bytes *prefix, ZSTD_DCtx *context,
+		size_t limit, const char **why);
 
 void kmt_block_header_encode(uint8_t out[KMT_BLOCK_HEADER_BYTES], const struct kmt_block_header *header,
 			     const uint8_t *payload);

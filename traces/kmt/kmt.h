@@ -214,7 +214,7 @@ struct kmt_writer *kmt_create(const char *path, const struct kmt_origin *origin,
 			      uint32_t cache_count, struct kml_error *error);
 /* Counted into totals (events, op_events, warm, objects, duration, top_address). false when invalid or unwritable. */
 bool kmt_write_event(struct kmt_writer *writer, const struct kmt_event *event, struct kml_error *error);
-/* At this place in the stream; `event` is filled in. The label has at most 255 bytes, the text at most 64 MiB. */
+/* At this place in the stream; `event` is filled in. The label has at most 255 bytes, the text at most 16 MiB. */
 bool kmt_write_snapshot(struct kmt_writer *writer, const struct kmt_snapshot *snapshot, struct kml_error *error);
 /* Footer and rename. `known` gives quirks and perf sums; the rest is counted by the writer. Frees the writer always. */
 bool kmt_finish(struct kmt_writer *writer, const struct kmt_totals *known, struct kml_error *error);

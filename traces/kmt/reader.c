@@ -36,6 +36,8 @@ struct kmt_reader {
 	struct kmt_model model;
 	struct kmt_columns columns;
 	struct kmt_bytes payload, raw;
+	struct kmt_bytes last_snapshot[KMT_SNAPSHOT_KINDS]; /* the prefix of the next of its kind */
+	ZSTD_DCtx *context;
 	struct kmt_event *events;
 	struct kmt_snapshot snapshot;
 	char *label;
@@ -128,14 +130,14 @@ static uint64_t block_end(uint64_t offset, const struct kmt_block_header *header
 }
 
 /* The one packed part of a block into reader->raw. */
-static bool unpack_block(struct kmt_reader *reader, const struct kmt_block_header *header, size_t limit,
-			 struct kml_error *error)
+static bool unpack_block(struct kmt_reader *reader, const struct kmt_block_header *header,
+			 const struct kmt_bytes *prefix, size_t limit, struct kml_error *error)
 {
 	const char *why;
 	const char *kind = kmt_block_name(header->kind);
-	if (!kmt_unpack(&reader->payload, &reader->raw, limit, &why))
+	if (!kmt_unpack(&reader->payload, &reader->raw, prefix, reader->context, limit, &why))
 		return damaged_block(reader, header->number, kind, error, why);
-	if (reader->payload.at != reader->payload.used || header->events)
+	if (reader->payload.at != reader->payload.used)
 		return damaged_block(reader, header->number, kind, error, "holds more than it should");
 	return true;
 }
@@ -200,9 +202,9 @@ static bool read_header(struct kmt_reader *reader, struct kml_error *error)
 	struct kml_error reason;
 	if (!read_block(reader, KMT_PREAMBLE_BYTES, reader->footer_offset, &header, error))
 		return false;
-	if (header.kind != KMT_BLOCK_HEADER || header.number != 0)
+	if (header.kind != KMT_BLOCK_HEADER || header.number != 0 || header.detail != 0)
 		return damaged_block(reader, 0, kmt_block_name(header.kind), error, "the header should stand here");
-	if (!unpack_block(reader, &header, KMT_HEADER_BYTES_MAX, error))
+	if (!unpack_block(reader, &header, NULL, KMT_HEADER_BYTES_MAX, error))
 		return false;
 	if (!kmt_header_decode(&reader->raw, &reader->origin, &reader->caches, &reader->cache_count, &reason))
 		return damaged_block(reader, 0, "header", error, reason.text);
@@ -218,10 +220,10 @@ static bool read_footer(struct kmt_reader *reader, struct kml_error *error)
 	reader->block = LAST_BLOCK; /* its number is known only when it was read */
 	if (!read_block(reader, reader->footer_offset, end, &header, error))
 		return false;
-	if (header.kind != KMT_BLOCK_FOOTER || block_end(reader->footer_offset, &header) != end)
+	if (header.kind != KMT_BLOCK_FOOTER || header.detail != 0 || block_end(reader->footer_offset, &header) != end)
 		return damaged_block(reader, header.number, kmt_block_name(header.kind), error,
 				     "the footer should stand here and end the file");
-	if (!unpack_block(reader, &header, KMT_FOOTER_BYTES_MAX, error))
+	if (!unpack_block(reader, &header, NULL, KMT_FOOTER_BYTES_MAX, error))
 		return false;
 	if (!kmt_footer_decode(&reader->raw, &reader->totals, &reason))
 		return damaged_block(reader, header.number, "footer", error, reason.text);
@@ -233,7 +235,8 @@ static bool open_reader(struct kmt_reader *reader, const char *path, struct kml_
 	reader->file = -1;
 	reader->path = strdup(path);
 	reader->events = malloc(KMT_BLOCK_EVENTS * sizeof *reader->events);
-	if (!reader->path || !reader->events)
+	reader->context = ZSTD_createDCtx();
+	if (!reader->path || !reader->events || !reader->context)
 		return kml_fail(error, "memory exhausted");
 	if (!open_file(reader, error) || !read_preamble(reader, error) || !read_trailer(reader, error) ||
 	    !read_header(reader, error) || !read_footer(reader, error))
@@ -267,6 +270,9 @@ void kmt_close(struct kmt_reader *reader)
 	kmt_model_free(&reader->model);
 	for (enum kmt_column column = 0; column < KMT_COLUMNS; column++)
 		kmt_bytes_free(&reader->columns.column[column]);
+	for (enum kmt_snapshot_kind kind = 0; kind < KMT_SNAPSHOT_KINDS; kind++)
+		kmt_bytes_free(&reader->last_snapshot[kind]);
+	ZSTD_freeDCtx(reader->context);
 	kmt_bytes_free(&reader->payload);
 	kmt_bytes_free(&reader->raw);
 	free(reader->label);
@@ -279,6 +285,8 @@ bool kmt_rewind(struct kmt_reader *reader, struct kml_error *error)
 {
 	(void)error; /* nothing can fail: the file stays open */
 	kmt_model_reset(&reader->model);
+	for (enum kmt_snapshot_kind kind = 0; kind < KMT_SNAPSHOT_KINDS; kind++)
+		reader->last_snapshot[kind].used = 0;
 	reader->tally = (struct kmt_tally){.origin = &reader->origin, .cache_count = reader->cache_count};
 	reader->offset = reader->start_offset;
 	reader->block = 1;
@@ -336,16 +344,17 @@ static bool take_events(struct kmt_reader *reader, const struct kmt_block_header
 			struct kml_error *error)
 {
 	const char *why;
-	if (header->events < 1 || header->events > KMT_BLOCK_EVENTS)
+	if (header->detail < 1 || header->detail > KMT_BLOCK_EVENTS)
 		return damaged_block(reader, header->number, "events", error, "an impossible number of events");
 	for (enum kmt_column column = 0; column < KMT_COLUMNS; column++)
-		if (!kmt_unpack(&reader->payload, &reader->columns.column[column], KMT_COLUMN_BYTES_MAX, &why))
+		if (!kmt_unpack(&reader->payload, &reader->columns.column[column], NULL, reader->context,
+				KMT_COLUMN_BYTES_MAX, &why))
 			return damaged_block(reader, header->number, "events", error, why);
 	if (reader->payload.at != reader->payload.used)
 		return damaged_block(reader, header->number, "events", error, "holds more than it should");
 	struct kml_error reason;
 	uint64_t before = reader->tally.totals.events;
-	if (!kmt_columns_decode(&reader->model, &reader->tally, &reader->columns, reader->events, header->events,
+	if (!kmt_columns_decode(&reader->model, &reader->tally, &reader->columns, reader->events, header->detail,
 				&reason)) {
 		struct kml_error where;
 		kml_fail(&where, "event %" PRIu64 ": %.400s", reader->tally.totals.events - before, reason.text);
@@ -353,33 +362,35 @@ static bool take_events(struct kmt_reader *reader, const struct kmt_block_header
 	}
 	item->kind = KMT_ITEM_EVENTS;
 	item->events = reader->events;
-	item->event_count = header->events;
+	item->event_count = header->detail;
 	return true;
 }
 
 static bool take_snapshot(struct kmt_reader *reader, const struct kmt_block_header *header, struct kmt_item *item,
 			  struct kml_error *error)
 {
-	if (!unpack_block(reader, header, KMT_SNAPSHOT_BYTES_MAX, error))
+	uint32_t kind = header->detail;
+	if (kind >= KMT_SNAPSHOT_KINDS)
+		return damaged_block(reader, header->number, "snapshot", error, "of an unknown kind");
+	struct kmt_bytes *last = &reader->last_snapshot[kind];
+	if (!unpack_block(reader, header, last, KMT_SNAPSHOT_BYTES_MAX, error))
 		return false;
-	struct kmt_bytes *raw = &reader->raw;
+	struct kmt_bytes before = *last;
+	*last = reader->raw;
+	reader->raw = before;
+
 	struct kmt_snapshot *snapshot = &reader->snapshot;
-	uint8_t kind = kmt_get_u8(raw);
-	snapshot->time_ns = kmt_get_varint(raw);
+	snapshot->time_ns = kmt_get_varint(last);
 	free(reader->label);
-	reader->label = kmt_get_text(raw, KMT_NAME_BYTES_MAX);
-	if (raw->bad || kind >= KMT_SNAPSHOT_KINDS)
-		return damaged_block(reader, header->number, "snapshot", error,
-				     "its head is damaged or of an unknown kind");
-	size_t text_bytes = raw->used - raw->at;
-	kmt_put_u8(raw, 0);
-	if (raw->bad)
-		return damaged_block(reader, header->number, "snapshot", error, "memory exhausted");
+	reader->label = kmt_get_text(last, KMT_NAME_BYTES_MAX);
+	if (last->bad || !kmt_bytes_reserve(last, 1))
+		return damaged_block(reader, header->number, "snapshot", error, "its head is damaged");
+	last->data[last->used] = '\0'; /* behind the end: the text is a string, the prefix is without it */
 	snapshot->kind = kind;
 	snapshot->event = reader->tally.totals.events;
 	snapshot->label = reader->label;
-	snapshot->text = (const char *)raw->data + raw->at;
-	snapshot->text_bytes = text_bytes;
+	snapshot->text = (const char *)last->data + last->at;
+	snapshot->text_bytes = last->used - last->at;
 	struct kmt_totals *totals = &reader->tally.totals;
 	totals->snapshots++;
 	if (snapshot->time_ns > totals->duration_ns)

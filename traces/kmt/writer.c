@@ -22,6 +22,8 @@ struct kmt_writer {
 	struct kmt_model model;
 	struct kmt_columns columns;
 	struct kmt_bytes raw, payload;
+	struct kmt_bytes last_snapshot[KMT_SNAPSHOT_KINDS]; /* the prefix of the next of its kind */
+	ZSTD_CCtx *context;
 	struct kmt_event *events;
 	uint32_t event_count;
 	uint64_t blocks, offset;
@@ -34,6 +36,9 @@ static void writer_free(struct kmt_writer *writer)
 	kmt_model_free(&writer->model);
 	for (enum kmt_column column = 0; column < KMT_COLUMNS; column++)
 		kmt_bytes_free(&writer->columns.column[column]);
+	for (enum kmt_snapshot_kind kind = 0; kind < KMT_SNAPSHOT_KINDS; kind++)
+		kmt_bytes_free(&writer->last_snapshot[kind]);
+	ZSTD_freeCCtx(writer->context);
 	kmt_bytes_free(&writer->raw);
 	kmt_bytes_free(&writer->payload);
 	free(writer->events);
@@ -56,14 +61,14 @@ static bool write_bytes(struct kmt_writer *writer, const void *data, size_t size
 }
 
 /* writer->payload as the next block. */
-static bool write_block(struct kmt_writer *writer, enum kmt_block_kind kind, uint32_t events, struct kml_error *error)
+static bool write_block(struct kmt_writer *writer, enum kmt_block_kind kind, uint32_t detail, struct kml_error *error)
 {
 	uint8_t bytes[KMT_BLOCK_HEADER_BYTES];
 	if (writer->payload.bad || writer->payload.used > UINT32_MAX)
 		return out_of_memory(error);
 	struct kmt_block_header header = {
 		.kind = kind,
-		.events = events,
+		.detail = detail,
 		.stored_bytes = (uint32_t)writer->payload.used,
 		.number = writer->blocks++,
 	};
@@ -73,12 +78,13 @@ static bool write_block(struct kmt_writer *writer, enum kmt_block_kind kind, uin
 }
 
 /* writer->raw, packed, as the next block. */
-static bool write_packed(struct kmt_writer *writer, enum kmt_block_kind kind, struct kml_error *error)
+static bool write_packed(struct kmt_writer *writer, enum kmt_block_kind kind, uint32_t detail,
+			 const struct kmt_bytes *prefix, struct kml_error *error)
 {
 	writer->payload.used = 0;
-	if (!kmt_pack(&writer->payload, &writer->raw, COMPRESSION_LEVEL))
+	if (!kmt_pack(&writer->payload, &writer->raw, prefix, writer->context))
 		return out_of_memory(error);
-	return write_block(writer, kind, 0, error);
+	return write_block(writer, kind, detail, error);
 }
 
 static bool flush_events(struct kmt_writer *writer, struct kml_error *error)
@@ -89,7 +95,7 @@ static bool flush_events(struct kmt_writer *writer, struct kml_error *error)
 		return out_of_memory(error);
 	writer->payload.used = 0;
 	for (enum kmt_column column = 0; column < KMT_COLUMNS; column++)
-		if (!kmt_pack(&writer->payload, &writer->columns.column[column], COMPRESSION_LEVEL))
+		if (!kmt_pack(&writer->payload, &writer->columns.column[column], NULL, writer->context))
 			return out_of_memory(error);
 	uint32_t events = writer->event_count;
 	writer->event_count = 0;
@@ -131,7 +137,10 @@ static bool begin(struct kmt_writer *writer, const char *path, const struct kmt_
 {
 	writer->tally = (struct kmt_tally){.origin = &writer->origin, .cache_count = count};
 	writer->events = malloc(KMT_BLOCK_EVENTS * sizeof *writer->events);
-	if (!writer->events || !copy_header(writer, origin, caches, count) ||
+	writer->context = ZSTD_createCCtx();
+	if (writer->context)
+		ZSTD_CCtx_setParameter(writer->context, ZSTD_c_compressionLevel, COMPRESSION_LEVEL);
+	if (!writer->context || !writer->events || !copy_header(writer, origin, caches, count) ||
 	    !kmt_model_init(&writer->model, count, true))
 		return out_of_memory(error);
 	if (!kml_output_open(&writer->output, path, error))
@@ -139,7 +148,8 @@ static bool begin(struct kmt_writer *writer, const char *path, const struct kmt_
 	uint8_t preamble[KMT_PREAMBLE_BYTES];
 	kmt_preamble_encode(preamble);
 	kmt_header_encode(&writer->raw, &writer->origin, writer->caches, count);
-	if (write_bytes(writer, preamble, sizeof preamble, error) && write_packed(writer, KMT_BLOCK_HEADER, error))
+	if (write_bytes(writer, preamble, sizeof preamble, error) &&
+	    write_packed(writer, KMT_BLOCK_HEADER, 0, NULL, error))
 		return true;
 	kml_output_abandon(&writer->output);
 	return false;
@@ -201,7 +211,6 @@ bool kmt_write_snapshot(struct kmt_writer *writer, const struct kmt_snapshot *sn
 		return remember(writer, false);
 	struct kmt_bytes *raw = &writer->raw;
 	raw->used = 0;
-	kmt_put_u8(raw, (uint8_t)snapshot->kind);
 	kmt_put_varint(raw, snapshot->time_ns);
 	kmt_put_text(raw, snapshot->label);
 	kmt_put(raw, snapshot->text, snapshot->text_bytes);
@@ -209,7 +218,13 @@ bool kmt_write_snapshot(struct kmt_writer *writer, const struct kmt_snapshot *sn
 	totals->snapshots++;
 	if (snapshot->time_ns > totals->duration_ns)
 		totals->duration_ns = snapshot->time_ns;
-	return remember(writer, write_packed(writer, KMT_BLOCK_SNAPSHOT, error));
+	struct kmt_bytes *last = &writer->last_snapshot[snapshot->kind];
+	if (!remember(writer, write_packed(writer, KMT_BLOCK_SNAPSHOT, snapshot->kind, last, error)))
+		return false;
+	struct kmt_bytes before = *last;
+	*last = *raw;
+	*raw = before;
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------------ the end */
@@ -232,7 +247,7 @@ static bool finish(struct kmt_writer *writer, const struct kmt_totals *known, st
 	uint64_t footer_offset = writer->offset;
 	writer->raw.used = 0;
 	kmt_footer_encode(&writer->raw, &totals);
-	if (!write_packed(writer, KMT_BLOCK_FOOTER, error))
+	if (!write_packed(writer, KMT_BLOCK_FOOTER, 0, NULL, error))
 		return false;
 	uint8_t trailer[KMT_TRAILER_BYTES];
 	kmt_trailer_encode(trailer, footer_offset, writer->offset + sizeof trailer);
