@@ -1,0 +1,38 @@
+/*
+ * address_set.h - a set of small integers that finds its lowest member at once: free blocks in address order.
+ *
+ * A bit per possible member, a bit per 64 of those that are not all zero, and so on up to one word (the shape of van
+ * Emde Boas' 1975 stratified trees with a fixed fan-out). Untouched parts cost address space only.
+ *
+ * Cost: add, remove, first and next are O(log64 capacity): at most six words.
+ */
+#ifndef KMEMLAB_BUDDY_ADDRESS_SET_H
+#define KMEMLAB_BUDDY_ADDRESS_SET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { ADDRESS_SET_LEVELS_MAX = 6 }; /* 64^6 > 2^32 */
+#define ADDRESS_SET_NONE UINT32_MAX
+
+struct address_set {
+	uint64_t *level[ADDRESS_SET_LEVELS_MAX]; /* level[0]: one bit a member */
+	uint64_t word_count[ADDRESS_SET_LEVELS_MAX];
+	uint32_t level_count;
+	uint64_t *words_used; /* words that are not zero; may be shared by sets */
+	uint64_t reserved_bytes;
+};
+
+/*
+ * Empty, for members below capacity (1 to 2^32 - 1). *words_used, borrowed, is kept up to date. False when the address
+ * space is not to be had.
+ */
+bool address_set_create(struct address_set *set, uint32_t capacity, uint64_t *words_used);
+void address_set_destroy(struct address_set *set);
+/* The member must be absent, or present. */
+void address_set_add(struct address_set *set, uint32_t member);
+void address_set_remove(struct address_set *set, uint32_t member);
+/* The lowest member >= from; ADDRESS_SET_NONE when there is none. */
+uint32_t address_set_next(const struct address_set *set, uint32_t from);
+
+#endif
