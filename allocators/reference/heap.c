@@ -53,10 +53,10 @@ const struct kml_param fit_params[] = {
 	{.name = "unit",
 	 .type = KML_PARAM_SIZE,
 	 .offset = offsetof(struct fit_config, unit_bytes),
-	 .default_text = "0",
-	 .minimum = 0,
+	 .default_text = "auto",
+	 .minimum = 1,
 	 .maximum = 1ull << 30,
-	 .help = "granularity, a power of two; 0: 16 bytes alone, the page size below another allocator"},
+	 .help = "granularity, a power of two; auto: 16 bytes alone, the page size below another allocator"},
 	{.name = NULL},
 };
 

@@ -13,7 +13,7 @@ enum fit_order {
 };
 
 struct fit_config {
-	uint64_t unit_bytes; /* 0: environment.unit_bytes */
+	uint64_t unit_bytes; /* 0 (auto): environment.unit_bytes */
 };
 extern const struct kml_param fit_params[];
 

@@ -32,6 +32,9 @@ extern const struct kml_allocator kml_recorded;
 /* 64 GiB: no page allocator hands out more at once; a hostile trace may ask. */
 static const uint64_t BLOCK_PAGES_MAX = 1ull << 24;
 
+/* include/linux/mm_types.h: struct page of a 64-bit kernel, one for each page. */
+enum { STRUCT_PAGE_BYTES = 64 };
+
 enum { GRANULE_SHIFT = 3 }; /* no kernel allocator aligns objects to less (SLOB: ARCH_KMALLOC_MINALIGN) */
 
 /* Pages that belong together. Index 0 is none. */
@@ -95,7 +98,7 @@ struct recorded {
 	struct record *records;
 	uint32_t record_count, record_capacity, unused_record;
 
-	uint64_t annex_bottom; /* the annex is [annex_bottom, arena size) */
+	uint64_t annex_bottom; /* the annex is from here up */
 	uint64_t annex_live;
 	uint64_t mapped_pages;
 	uint64_t block_held_bytes, block_granted_bytes;
@@ -115,6 +118,12 @@ static uint32_t pool_of(const struct recorded *recorded)
 static uint64_t page_bytes_of(const struct recorded *recorded)
 {
 	return 1ull << recorded->page_shift;
+}
+
+/* Whole pages only. */
+static uint64_t end_of(const struct recorded *recorded)
+{
+	return recorded->page_count << recorded->page_shift;
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -218,12 +227,6 @@ static uint32_t new_record(struct recorded *recorded)
 	return recorded->record_count++;
 }
 
-static uint64_t extent_bytes(const struct recorded *recorded, uint64_t first_page, uint64_t pages)
-{
-	uint64_t start = first_page << recorded->page_shift;
-	return min_u64(recorded->arena->size_bytes - start, pages << recorded->page_shift);
-}
-
 static uint32_t map_extent(struct recorded *recorded, const struct extent *extent)
 {
 	uint32_t index = new_extent(recorded);
@@ -232,7 +235,7 @@ static uint32_t map_extent(struct recorded *recorded, const struct extent *exten
 		recorded->page_extent[extent->first_page + i] = index;
 	recorded->mapped_pages += extent->pages;
 	kml_arena_take(recorded->arena, extent->first_page << recorded->page_shift,
-		       extent_bytes(recorded, extent->first_page, extent->pages));
+		       (uint64_t)extent->pages << recorded->page_shift);
 	return index;
 }
 
@@ -243,7 +246,7 @@ static void unmap_extent(struct recorded *recorded, uint32_t index)
 		recorded->page_extent[extent->first_page + i] = 0;
 	recorded->mapped_pages -= extent->pages;
 	kml_arena_give(recorded->arena, extent->first_page << recorded->page_shift,
-		       extent_bytes(recorded, extent->first_page, extent->pages));
+		       (uint64_t)extent->pages << recorded->page_shift);
 	*extent = (struct extent){.kind = EXTENT_UNUSED, .next_unused = recorded->unused_extent};
 	recorded->unused_extent = index;
 }
@@ -263,7 +266,7 @@ static void drop_record(struct recorded *recorded, uint32_t index)
 	struct record *record = &recorded->records[index];
 	recorded->annex_live -= record->in_annex;
 	if (record->in_annex && recorded->annex_live == 0)
-		recorded->annex_bottom = recorded->arena->size_bytes;
+		recorded->annex_bottom = end_of(recorded);
 	if (record->cache < pool_of(recorded))
 		recorded->groups[record->cache].live_in_cache--;
 	*record = (struct record){.next_unused = recorded->unused_record};
@@ -350,7 +353,7 @@ static void remove_slab(struct recorded *recorded, uint32_t index)
 	struct extent slab = recorded->extents[index];
 	uint64_t per_page = page_bytes_of(recorded) >> GRANULE_SHIFT;
 	uint64_t first = slab.first_page * per_page;
-	uint64_t end = first + (extent_bytes(recorded, slab.first_page, slab.pages) >> GRANULE_SHIFT);
+	uint64_t end = first + slab.pages * per_page;
 	unmap_extent(recorded, index);
 	count_slab(recorded, &slab, false);
 	if (slab.live == 0)
@@ -374,7 +377,8 @@ static void remove_slab(struct recorded *recorded, uint32_t index)
 
 static bool inside(const struct recorded *recorded, uint64_t address, uint64_t size_bytes)
 {
-	return address <= recorded->arena->size_bytes && size_bytes <= recorded->arena->size_bytes - address;
+	uint64_t end = end_of(recorded);
+	return address <= end && size_bytes <= end - address;
 }
 
 /* Pages that nothing lies on. Slabs of before the recording without a live object make way: their free was missed. */
@@ -429,9 +433,7 @@ static uint64_t place_in_annex(struct recorded *recorded, uint64_t size_bytes, u
 
 static uint64_t free_bytes_of(const struct recorded *recorded)
 {
-	uint64_t mapped = recorded->mapped_pages << recorded->page_shift;
-	/* The arena's last page may be short. */
-	return mapped < recorded->arena->size_bytes ? recorded->arena->size_bytes - mapped : 0;
+	return (recorded->page_count - recorded->mapped_pages) << recorded->page_shift;
 }
 
 static struct kml_grant refuse(const struct recorded *recorded, uint64_t size_bytes)
@@ -486,7 +488,7 @@ static struct kml_grant alloc_block(struct recorded *recorded, const struct kml_
 	struct record record = {.granted_bytes = granted_bytes, .cache = request->cache, .group = pool_of(recorded)};
 	record.address = place_pages(recorded, request, pages, &record.in_annex);
 	if (record.address == KML_NO_ADDRESS)
-		return refuse(recorded, granted_bytes);
+		return refuse(recorded, pages << recorded->page_shift);
 	struct extent block = {.first_page = record.address >> recorded->page_shift,
 			       .pages = (uint32_t)pages,
 			       .live = 1,
@@ -588,7 +590,7 @@ static struct kml_grant alloc_object(struct recorded *recorded, const struct kml
 static struct kml_grant recorded_alloc(struct kml_heap *heap, const struct kml_request *request)
 {
 	struct recorded *recorded = of(heap);
-	uint64_t size = recorded->arena->size_bytes;
+	uint64_t size = end_of(recorded);
 	uint64_t granted_bytes = request->recorded_granted_bytes > request->size_bytes ? request->recorded_granted_bytes
 										       : request->size_bytes;
 	if (request->size_bytes == 0 || granted_bytes > size || request->align_bytes > size ||
@@ -738,6 +740,7 @@ static void recorded_stats(const struct kml_heap *heap, struct kml_stats *stats)
 	stats->granted_bytes += recorded->block_granted_bytes;
 	stats->held_bytes += recorded->block_held_bytes;
 	stats->waste_bytes[KML_WASTE_BUDDY_ROUNDING] = recorded->block_held_bytes - recorded->block_granted_bytes;
+	stats->metadata_bytes = recorded->mapped_pages * STRUCT_PAGE_BYTES;
 	stats->free_bytes = free_bytes_of(recorded);
 	stats->largest_free_bytes = min_u64(stats->free_bytes, page_bytes_of(recorded));
 }
@@ -746,14 +749,9 @@ static void recorded_stats(const struct kml_heap *heap, struct kml_stats *stats)
 static uint32_t recorded_free_areas(const struct kml_heap *heap, struct kml_free_area *areas)
 {
 	const struct recorded *recorded = of(heap);
-	uint64_t short_bytes = recorded->arena->size_bytes & (page_bytes_of(recorded) - 1);
-	uint32_t count = 0;
-	bool short_free = short_bytes && recorded->page_extent[recorded->page_count - 1] == 0;
-	if (short_bytes)
-		areas[count++] = (struct kml_free_area){short_bytes, short_free};
-	uint64_t free_pages = recorded->page_count - recorded->mapped_pages - short_free;
-	areas[count++] = (struct kml_free_area){page_bytes_of(recorded), free_pages};
-	return count;
+	uint64_t free_pages = recorded->page_count - recorded->mapped_pages;
+	areas[0] = (struct kml_free_area){page_bytes_of(recorded), free_pages};
+	return 1;
 }
 
 struct walker {
@@ -800,12 +798,12 @@ static void recorded_walk(const struct kml_heap *heap, kml_visit *visit, void *c
 		uint64_t start = page << recorded->page_shift;
 		uint64_t pages = extent->kind == EXTENT_BLOCK ? extent->pages : 1;
 		if (extent->kind == EXTENT_UNUSED) {
-			show(&walker, start, start + extent_bytes(recorded, page, 1), KML_BLOCK_FREE, KML_NO_CACHE);
+			show(&walker, start, start + page_bytes_of(recorded), KML_BLOCK_FREE, KML_NO_CACHE);
 		} else if (extent->kind == EXTENT_BLOCK) {
 			const struct record *record = &recorded->records[extent->record];
 			uint64_t record_end = start + record->granted_bytes;
 			show(&walker, start, record_end, KML_BLOCK_GRANTED, record->cache);
-			show(&walker, record_end, start + extent_bytes(recorded, page, pages), KML_BLOCK_CACHED,
+			show(&walker, record_end, start + (pages << recorded->page_shift), KML_BLOCK_CACHED,
 			     KML_NO_CACHE);
 		} else {
 			/* Objects may reach from page to page. */
@@ -815,7 +813,7 @@ static void recorded_walk(const struct kml_heap *heap, kml_visit *visit, void *c
 					break;
 				pages++;
 			}
-			show_objects(&walker, start, start + extent_bytes(recorded, page, pages));
+			show_objects(&walker, start, start + (pages << recorded->page_shift));
 		}
 		page += pages;
 	}
@@ -906,8 +904,7 @@ static uint64_t page_map_bytes(const struct recorded *recorded)
 
 static uint64_t granule_map_bytes(const struct recorded *recorded)
 {
-	return ((recorded->arena->size_bytes + (1u << GRANULE_SHIFT) - 1) >> GRANULE_SHIFT) *
-	       sizeof *recorded->granule_record;
+	return (end_of(recorded) >> GRANULE_SHIFT) * sizeof *recorded->granule_record;
 }
 
 static void recorded_destroy(struct kml_heap *heap)
@@ -930,6 +927,11 @@ static struct kml_heap *recorded_create(const struct kml_environment *environmen
 					struct kml_error *error)
 {
 	(void)config;
+	if (environment->arena->size_bytes < environment->arena->page_bytes) {
+		kml_fail(error, "recorded: an arena of %" PRIu64 " bytes holds no page: use %" PRIu32 " or more",
+			 environment->arena->size_bytes, environment->arena->page_bytes);
+		return NULL;
+	}
 	struct recorded *recorded = calloc(1, sizeof *recorded);
 	if (!recorded) {
 		kml_fail(error, "recorded: out of memory");
@@ -938,8 +940,8 @@ static struct kml_heap *recorded_create(const struct kml_environment *environmen
 	recorded->heap.allocator = &kml_recorded;
 	recorded->arena = environment->arena;
 	recorded->page_shift = environment->arena->page_shift;
-	recorded->page_count = (recorded->arena->size_bytes + page_bytes_of(recorded) - 1) >> recorded->page_shift;
-	recorded->annex_bottom = recorded->arena->size_bytes;
+	recorded->page_count = recorded->arena->size_bytes >> recorded->page_shift;
+	recorded->annex_bottom = end_of(recorded);
 	recorded->group_count = environment->cache_count + 1;
 	recorded->extent_capacity = recorded->record_capacity = 1024;
 	recorded->extent_count = recorded->record_count = 1;
