@@ -36,9 +36,9 @@ static void step_live(struct survey *survey, uint64_t address)
 
 static void report_missing_live(struct survey *survey)
 {
-	kml_report(&survey->shadow->reports, KML_INVARIANT_LIVE,
-		   "the walk does not show the live block at %" PRIu64 " of %" PRIu64 " bytes", survey->live.address,
-		   survey->live.granted_bytes);
+	kml_reports_add(&survey->shadow->reports, KML_INVARIANT_LIVE,
+			"the walk does not show the live block at %" PRIu64 " of %" PRIu64 " bytes",
+			survey->live.address, survey->live.granted_bytes);
 }
 
 static void compare_live(struct survey *survey, const struct kml_block *block)
@@ -48,15 +48,15 @@ static void compare_live(struct survey *survey, const struct kml_block *block)
 		step_live(survey, survey->live.address + 1);
 	}
 	if (!survey->has_live || survey->live.address != block->address) {
-		kml_report(&survey->shadow->reports, KML_INVARIANT_LIVE,
-			   "the walk shows a granted block at %" PRIu64 " of %" PRIu64 " bytes that is not live",
-			   block->address, block->size_bytes);
+		kml_reports_add(&survey->shadow->reports, KML_INVARIANT_LIVE,
+				"the walk shows a granted block at %" PRIu64 " of %" PRIu64 " bytes that is not live",
+				block->address, block->size_bytes);
 		return;
 	}
 	if (survey->live.granted_bytes != block->size_bytes)
-		kml_report(&survey->shadow->reports, KML_INVARIANT_LIVE,
-			   "the walk shows %" PRIu64 " bytes at %" PRIu64 ", %" PRIu64 " were granted",
-			   block->size_bytes, block->address, survey->live.granted_bytes);
+		kml_reports_add(&survey->shadow->reports, KML_INVARIANT_LIVE,
+				"the walk shows %" PRIu64 " bytes at %" PRIu64 ", %" PRIu64 " were granted",
+				block->size_bytes, block->address, survey->live.granted_bytes);
 	step_live(survey, block->address + 1);
 }
 
@@ -97,10 +97,10 @@ static bool check_block_place(struct survey *survey, const struct kml_block *blo
 	bool in_order = survey->tiles ? block->address == survey->end : block->address >= survey->end;
 	if (inside && in_order)
 		return true;
-	kml_report(&survey->shadow->reports, KML_INVARIANT_TILING,
-		   "the walk shows a block at %" PRIu64 " of %" PRIu64 " bytes after one that ends at %" PRIu64
-		   ", in an arena of %" PRIu64,
-		   block->address, block->size_bytes, survey->end, arena->size_bytes);
+	kml_reports_add(&survey->shadow->reports, KML_INVARIANT_TILING,
+			"the walk shows a block at %" PRIu64 " of %" PRIu64 " bytes after one that ends at %" PRIu64
+			", in an arena of %" PRIu64,
+			block->address, block->size_bytes, survey->end, arena->size_bytes);
 	return inside;
 }
 
@@ -142,27 +142,27 @@ static void check_end(const struct survey *survey)
 	struct kml_shadow *shadow = survey->shadow;
 	uint64_t left_bytes = shadow->arena->size_bytes - survey->end;
 	if (survey->compares_live && left_bytes >= shadow->smallest_granted_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_TILING,
-			   "the blocks end at %" PRIu64 " of %" PRIu64 ": %" PRIu64
-			   " bytes are lost, a block of %" PRIu64 " was granted before",
-			   survey->end, shadow->arena->size_bytes, left_bytes, shadow->smallest_granted_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_TILING,
+				"the blocks end at %" PRIu64 " of %" PRIu64 ": %" PRIu64
+				" bytes are lost, a block of %" PRIu64 " was granted before",
+				survey->end, shadow->arena->size_bytes, left_bytes, shadow->smallest_granted_bytes);
 }
 
 static void check_areas(const struct survey *survey)
 {
 	struct kml_reports *reports = &survey->shadow->reports;
 	if (survey->uncounted > 0)
-		kml_report(reports, KML_INVARIANT_FREE_AREAS, "%" PRIu64 " free blocks are smaller than the first area",
-			   survey->uncounted);
+		kml_reports_add(reports, KML_INVARIANT_FREE_AREAS,
+				"%" PRIu64 " free blocks are smaller than the first area", survey->uncounted);
 	for (uint32_t i = 0; i < survey->area_count; i++) {
 		if (i > 0 && survey->areas[i].block_bytes <= survey->areas[i - 1].block_bytes)
-			kml_report(reports, KML_INVARIANT_FREE_AREAS,
-				   "area %" PRIu32 " of %" PRIu64 " bytes is not ascending", i,
-				   survey->areas[i].block_bytes);
+			kml_reports_add(reports, KML_INVARIANT_FREE_AREAS,
+					"area %" PRIu32 " of %" PRIu64 " bytes is not ascending", i,
+					survey->areas[i].block_bytes);
 		if (survey->areas[i].count != survey->counted[i])
-			kml_report(reports, KML_INVARIANT_FREE_AREAS,
-				   "%" PRIu64 " free blocks of %" PRIu64 " bytes, the walk shows %" PRIu64,
-				   survey->areas[i].count, survey->areas[i].block_bytes, survey->counted[i]);
+			kml_reports_add(reports, KML_INVARIANT_FREE_AREAS,
+					"%" PRIu64 " free blocks of %" PRIu64 " bytes, the walk shows %" PRIu64,
+					survey->areas[i].count, survey->areas[i].block_bytes, survey->counted[i]);
 	}
 }
 
@@ -174,22 +174,22 @@ static void check_page_layer(const struct survey *survey, const struct kml_heap 
 	check_end(survey);
 	check_areas(survey);
 	if (stats.free_bytes != survey->free_bytes)
-		kml_report(reports, KML_INVARIANT_FREE_BYTES, "stats say %" PRIu64 ", the walk %" PRIu64,
-			   stats.free_bytes, survey->free_bytes);
+		kml_reports_add(reports, KML_INVARIANT_FREE_BYTES, "stats say %" PRIu64 ", the walk %" PRIu64,
+				stats.free_bytes, survey->free_bytes);
 	if (stats.largest_free_bytes != survey->largest_free_bytes)
-		kml_report(reports, KML_INVARIANT_LARGEST_FREE, "stats say %" PRIu64 ", the walk %" PRIu64,
-			   stats.largest_free_bytes, survey->largest_free_bytes);
+		kml_reports_add(reports, KML_INVARIANT_LARGEST_FREE, "stats say %" PRIu64 ", the walk %" PRIu64,
+				stats.largest_free_bytes, survey->largest_free_bytes);
 	if (survey->shadow->arena->held_bytes != survey->held_bytes)
-		kml_report(reports, KML_INVARIANT_HELD_BYTES, "the arena says %" PRIu64 ", the walk %" PRIu64,
-			   survey->shadow->arena->held_bytes, survey->held_bytes);
+		kml_reports_add(reports, KML_INVARIANT_HELD_BYTES, "the arena says %" PRIu64 ", the walk %" PRIu64,
+				survey->shadow->arena->held_bytes, survey->held_bytes);
 }
 
 static void check_self(struct kml_shadow *shadow, const struct kml_heap *heap)
 {
 	struct kml_error error = {{0}};
 	if (!heap->allocator->validate(heap, &error))
-		kml_report(&shadow->reports, KML_INVARIANT_VALIDATE, "%s: %s", heap->allocator->name,
-			   error.text[0] != '\0' ? error.text : "failed without a reason");
+		kml_reports_add(&shadow->reports, KML_INVARIANT_VALIDATE, "%s: %s", heap->allocator->name,
+				error.text[0] != '\0' ? error.text : "failed without a reason");
 }
 
 static void check_layer(struct kml_shadow *shadow, const struct kml_heap *heap)
@@ -241,11 +241,12 @@ bool kml_check_whole(struct kml_shadow *shadow)
 	struct kml_stats stats;
 	shadow->heap->allocator->stats(shadow->heap, &stats);
 	if (stats.granted_bytes != 0 || stats.held_bytes != 0 || shadow->arena->held_bytes != 0)
-		kml_report(reports, KML_INVARIANT_WHOLE,
-			   "all is freed, yet %" PRIu64 " bytes are granted and %" PRIu64
-			   " held (the arena says %" PRIu64 ")",
-			   stats.granted_bytes, stats.held_bytes, shadow->arena->held_bytes);
+		kml_reports_add(reports, KML_INVARIANT_WHOLE,
+				"all is freed, yet %" PRIu64 " bytes are granted and %" PRIu64
+				" held (the arena says %" PRIu64 ")",
+				stats.granted_bytes, stats.held_bytes, shadow->arena->held_bytes);
 	else if (!same_areas(shadow))
-		kml_report(reports, KML_INVARIANT_WHOLE, "all is freed, yet the free areas are not those of the start");
+		kml_reports_add(reports, KML_INVARIANT_WHOLE,
+				"all is freed, yet the free areas are not those of the start");
 	return reports->count == before;
 }

@@ -33,7 +33,7 @@ const char *kml_invariant_name(enum kml_invariant invariant)
 	return (unsigned)invariant < KML_INVARIANT_COUNT ? invariant_names[invariant] : "unknown";
 }
 
-void kml_report(struct kml_reports *reports, enum kml_invariant invariant, const char *format, ...)
+void kml_reports_add(struct kml_reports *reports, enum kml_invariant invariant, const char *format, ...)
 {
 	reports->of[invariant]++;
 	if (reports->count++ > 0)

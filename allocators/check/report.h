@@ -47,7 +47,7 @@ struct kml_reports {
 };
 
 /* Count a report; the first keeps its text, "NAME: MESSAGE". */
-void kml_report(struct kml_reports *reports, enum kml_invariant invariant, const char *format, ...)
+void kml_reports_add(struct kml_reports *reports, enum kml_invariant invariant, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -122,10 +122,10 @@ static void check_pattern(struct kml_shadow *shadow, const struct kml_live_block
 		uint8_t expected = pattern_byte(block->id, i);
 		if (memory[i] == expected)
 			continue;
-		kml_report(&shadow->reports, KML_INVARIANT_CONTENTS,
-			   "byte %" PRIu64 " of the live block at %" PRIu64 " (%" PRIu64
-			   " bytes) reads 0x%02x, its owner wrote 0x%02x",
-			   i, block->live.address, block->live.granted_bytes, memory[i], expected);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_CONTENTS,
+				"byte %" PRIu64 " of the live block at %" PRIu64 " (%" PRIu64
+				" bytes) reads 0x%02x, its owner wrote 0x%02x",
+				i, block->live.address, block->live.granted_bytes, memory[i], expected);
 		write_pattern(shadow, block);
 		return;
 	}
@@ -140,8 +140,9 @@ static void check_zeroed(struct kml_shadow *shadow, const struct kml_request *re
 	for (uint64_t i = 0; i < live.granted_bytes; i = next_pattern_offset(&live, i)) {
 		if (memory[i] == 0)
 			continue;
-		kml_report(&shadow->reports, KML_INVARIANT_ZEROED,
-			   "byte %" PRIu64 " of the zeroed block at %" PRIu64 " reads 0x%02x", i, address, memory[i]);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_ZEROED,
+				"byte %" PRIu64 " of the zeroed block at %" PRIu64 " reads 0x%02x", i, address,
+				memory[i]);
 		return;
 	}
 }
@@ -163,28 +164,29 @@ static void check_counters(struct kml_shadow *shadow)
 	shadow->heap->allocator->stats(shadow->heap, &stats);
 
 	if (stats.granted_bytes != shadow->granted_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_GRANTED_BYTES,
-			   "stats say %" PRIu64 ", the %" PRIu64 " live blocks have %" PRIu64, stats.granted_bytes,
-			   shadow->live_blocks, shadow->granted_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_GRANTED_BYTES,
+				"stats say %" PRIu64 ", the %" PRIu64 " live blocks have %" PRIu64, stats.granted_bytes,
+				shadow->live_blocks, shadow->granted_bytes);
 	if (stats.held_bytes != shadow->arena->held_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_HELD_BYTES, "stats say %" PRIu64 ", the arena %" PRIu64,
-			   stats.held_bytes, shadow->arena->held_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_HELD_BYTES, "stats say %" PRIu64 ", the arena %" PRIu64,
+				stats.held_bytes, shadow->arena->held_bytes);
 
 	uint64_t waste_bytes = 0;
 	for (unsigned kind = 0; kind < KML_WASTE_KINDS; kind++)
 		waste_bytes += stats.waste_bytes[kind];
 	if (shadow->granted_bytes + waste_bytes != shadow->arena->held_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_WASTE,
-			   "requested %" PRIu64 " + rounding %" PRIu64 " + waste in the allocator %" PRIu64
-			   " is not held %" PRIu64,
-			   shadow->requested_bytes, shadow->granted_bytes - shadow->requested_bytes, waste_bytes,
-			   shadow->arena->held_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_WASTE,
+				"requested %" PRIu64 " + rounding %" PRIu64 " + waste in the allocator %" PRIu64
+				" is not held %" PRIu64,
+				shadow->requested_bytes, shadow->granted_bytes - shadow->requested_bytes, waste_bytes,
+				shadow->arena->held_bytes);
 	if (stats.free_bytes > shadow->arena->size_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_FREE_BYTES, "%" PRIu64 " free in an arena of %" PRIu64,
-			   stats.free_bytes, shadow->arena->size_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_FREE_BYTES, "%" PRIu64 " free in an arena of %" PRIu64,
+				stats.free_bytes, shadow->arena->size_bytes);
 	else if (stats.largest_free_bytes > stats.free_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_LARGEST_FREE,
-			   "largest %" PRIu64 " of %" PRIu64 " free bytes", stats.largest_free_bytes, stats.free_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_LARGEST_FREE,
+				"largest %" PRIu64 " of %" PRIu64 " free bytes", stats.largest_free_bytes,
+				stats.free_bytes);
 }
 
 /* ---------------------------------------------------------------------------------------------------- alloc */
@@ -200,13 +202,14 @@ static void check_failure(struct kml_shadow *shadow, const struct kml_request *r
 	struct kml_reports *reports = &shadow->reports;
 	const char *status = kml_status_name(grant->status);
 	if (grant->status != KML_NO_MEMORY && grant->status != KML_NO_RUN && grant->status != KML_IMPOSSIBLE) {
-		kml_report(reports, KML_INVARIANT_STATUS, "alloc answered \"%s\" (%d)", status, (int)grant->status);
+		kml_reports_add(reports, KML_INVARIANT_STATUS, "alloc answered \"%s\" (%d)", status,
+				(int)grant->status);
 		return;
 	}
 	if (grant->address != KML_NO_ADDRESS || grant->granted_bytes != 0) {
-		kml_report(reports, KML_INVARIANT_STATUS,
-			   "alloc answered \"%s\" with address %" PRIu64 " and %" PRIu64 " granted bytes", status,
-			   grant->address, grant->granted_bytes);
+		kml_reports_add(reports, KML_INVARIANT_STATUS,
+				"alloc answered \"%s\" with address %" PRIu64 " and %" PRIu64 " granted bytes", status,
+				grant->address, grant->granted_bytes);
 		return;
 	}
 	/* Only a PAGES allocator's free blocks answer its requests as they are. */
@@ -218,22 +221,22 @@ static void check_failure(struct kml_shadow *shadow, const struct kml_request *r
 	shadow->heap->allocator->stats(shadow->heap, &stats);
 	bool may_refuse = (shadow->traits & (KML_TRAIT_MAY_WASTE_RUNS | KML_TRAIT_RECORDED)) != 0;
 	if (!may_refuse && request->align_bytes <= 1 && stats.largest_free_bytes >= request->size_bytes)
-		kml_report(reports, KML_INVARIANT_FALSE_FAILURE,
-			   "%" PRIu64 " bytes refused (\"%s\") while a block of %" PRIu64 " is free",
-			   request->size_bytes, status, stats.largest_free_bytes);
+		kml_reports_add(reports, KML_INVARIANT_FALSE_FAILURE,
+				"%" PRIu64 " bytes refused (\"%s\") while a block of %" PRIu64 " is free",
+				request->size_bytes, status, stats.largest_free_bytes);
 	else if (!may_refuse && grant->status == KML_NO_RUN && stats.free_bytes < request->size_bytes)
-		kml_report(reports, KML_INVARIANT_STATUS,
-			   "%" PRIu64 " bytes refused as \"%s\" while only %" PRIu64 " are free", request->size_bytes,
-			   status, stats.free_bytes);
+		kml_reports_add(reports, KML_INVARIANT_STATUS,
+				"%" PRIu64 " bytes refused as \"%s\" while only %" PRIu64 " are free",
+				request->size_bytes, status, stats.free_bytes);
 }
 
 /* False when the block cannot be taken for live. */
 static bool check_place(struct kml_shadow *shadow, const struct kml_grant *grant)
 {
 	if (grant->granted_bytes == 0 || !inside_arena(shadow, grant->address, grant->granted_bytes)) {
-		kml_report(&shadow->reports, KML_INVARIANT_INSIDE,
-			   "block at %" PRIu64 " of %" PRIu64 " bytes in an arena of %" PRIu64, grant->address,
-			   grant->granted_bytes, shadow->arena->size_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_INSIDE,
+				"block at %" PRIu64 " of %" PRIu64 " bytes in an arena of %" PRIu64, grant->address,
+				grant->granted_bytes, shadow->arena->size_bytes);
 		return false;
 	}
 	if (keeps_nothing(shadow))
@@ -241,10 +244,10 @@ static bool check_place(struct kml_shadow *shadow, const struct kml_grant *grant
 
 	const struct kml_live_block *below = last_block_from(shadow, grant->address + grant->granted_bytes - 1);
 	if (below != NULL && below->live.address + below->live.granted_bytes > grant->address) {
-		kml_report(&shadow->reports, KML_INVARIANT_OVERLAP,
-			   "block at %" PRIu64 " of %" PRIu64 " bytes meets the live block at %" PRIu64 " of %" PRIu64
-			   " bytes",
-			   grant->address, grant->granted_bytes, below->live.address, below->live.granted_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_OVERLAP,
+				"block at %" PRIu64 " of %" PRIu64 " bytes meets the live block at %" PRIu64
+				" of %" PRIu64 " bytes",
+				grant->address, grant->granted_bytes, below->live.address, below->live.granted_bytes);
 		return false;
 	}
 	return true;
@@ -253,18 +256,20 @@ static bool check_place(struct kml_shadow *shadow, const struct kml_grant *grant
 static void check_size(struct kml_shadow *shadow, const struct kml_request *request, const struct kml_grant *grant)
 {
 	if (request->align_bytes > 1 && grant->address % request->align_bytes != 0)
-		kml_report(&shadow->reports, KML_INVARIANT_ALIGNMENT,
-			   "address %" PRIu64 " for an alignment of %" PRIu64, grant->address, request->align_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_ALIGNMENT,
+				"address %" PRIu64 " for an alignment of %" PRIu64, grant->address,
+				request->align_bytes);
 	if (grant->granted_bytes < request->size_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_SHORT_GRANT, "%" PRIu64 " bytes for a request of %" PRIu64,
-			   grant->granted_bytes, request->size_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_SHORT_GRANT,
+				"%" PRIu64 " bytes for a request of %" PRIu64, grant->granted_bytes,
+				request->size_bytes);
 	if (keeps_nothing(shadow))
 		return;
 	uint64_t usable = shadow->heap->allocator->usable(shadow->heap, grant->address);
 	if (usable != grant->granted_bytes)
-		kml_report(&shadow->reports, KML_INVARIANT_USABLE,
-			   "usable(%" PRIu64 ") is %" PRIu64 ", %" PRIu64 " were granted", grant->address, usable,
-			   grant->granted_bytes);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_USABLE,
+				"usable(%" PRIu64 ") is %" PRIu64 ", %" PRIu64 " were granted", grant->address, usable,
+				grant->granted_bytes);
 }
 
 static void record_block(struct kml_shadow *shadow, const struct kml_request *request, const struct kml_grant *grant)
@@ -342,17 +347,17 @@ static enum kml_status free_live(struct kml_shadow *shadow, struct kml_live_bloc
 
 	enum kml_status status = shadow->heap->allocator->free(shadow->heap, release);
 	if (status != expected)
-		kml_report(&shadow->reports, KML_INVARIANT_STATUS,
-			   "free of the live block at %" PRIu64 " answered \"%s\" (%d), not \"%s\"", release->address,
-			   kml_status_name(status), (int)status, kml_status_name(expected));
+		kml_reports_add(&shadow->reports, KML_INVARIANT_STATUS,
+				"free of the live block at %" PRIu64 " answered \"%s\" (%d), not \"%s\"",
+				release->address, kml_status_name(status), (int)status, kml_status_name(expected));
 	if (status != KML_OK)
 		return status;
 
 	forget_block(shadow, block);
 	uint64_t usable = shadow->heap->allocator->usable(shadow->heap, release->address);
 	if (usable != 0)
-		kml_report(&shadow->reports, KML_INVARIANT_USABLE, "usable(%" PRIu64 ") is %" PRIu64 " after its free",
-			   release->address, usable);
+		kml_reports_add(&shadow->reports, KML_INVARIANT_USABLE,
+				"usable(%" PRIu64 ") is %" PRIu64 " after its free", release->address, usable);
 	return status;
 }
 
@@ -368,9 +373,9 @@ enum kml_status kml_shadow_free(struct kml_shadow *shadow, const struct kml_rele
 	} else {
 		status = shadow->heap->allocator->free(shadow->heap, release);
 		if (!names_misuse(shadow, release->address, status))
-			kml_report(&shadow->reports, KML_INVARIANT_STATUS,
-				   "free of %" PRIu64 ", which starts no live block, answered \"%s\" (%d)",
-				   release->address, kml_status_name(status), (int)status);
+			kml_reports_add(&shadow->reports, KML_INVARIANT_STATUS,
+					"free of %" PRIu64 ", which starts no live block, answered \"%s\" (%d)",
+					release->address, kml_status_name(status), (int)status);
 	}
 	check_counters(shadow);
 	return status;
