@@ -65,6 +65,7 @@ def line_style(index):
 
 
 RECORDED_STYLE = {"color": BLACK, "linestyle": "-", "linewidth": 2.2}
+NOTE_COLOUR = "#404040"
 CONTEXT_STYLE = {"color": "#D0D0D0", "linestyle": "-", "linewidth": 0.6}
 
 

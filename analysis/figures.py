@@ -43,12 +43,19 @@ FONT_POINTS = 8.5
 SMALL_POINTS = 8
 LOG_FROM = 15  # the scale is logarithmic where curves are more than this far apart
 MAP_PANELS = 6
+MARGIN_INCHES = 0.08
+SPEC_LETTERS = 46  # a longer name is broken
+LETTER_INCHES = 0.066  # of the small font, on average
+NOTE_LETTERS_PER_INCH = 15.5
+LEGEND_LINE_INCHES = 0.165
 UNUSABLE_ORDER = 4  # 64 KiB with 4 KiB pages: the order the summary follows too
 
 STYLE = {
+    "figure.dpi": 160,  # texts are measured as they are drawn
     "font.family": "DejaVu Sans",
     "font.size": FONT_POINTS,
     "axes.titlesize": FONT_POINTS,
+    "axes.titley": 1.0,  # a fixed place: matplotlib need not look for one at every draw
     "axes.labelsize": FONT_POINTS,
     "xtick.labelsize": SMALL_POINTS,
     "ytick.labelsize": SMALL_POINTS,
@@ -77,11 +84,12 @@ def read_frame(run_directory, name):
     """A CSV file as a data frame of the contract's columns. SchemaError says what is wrong and where."""
     columns = schema.FILES[name]
     path = schema.file_of(run_directory, name)
+    schema.check_shape(path, columns)
     try:
-        with open(path, encoding="utf-8") as stream:
-            schema.check_header(path, stream.readline().rstrip("\r\n").split(","), columns)
         frame = pandas.read_csv(path, usecols=list(columns), keep_default_na=False, index_col=False,
                                 dtype={column: PANDAS_TYPES[kind] for column, kind in columns.items()})
+        for column in (column for column, kind in columns.items() if kind is schema._cells):
+            frame[column].map(schema._cells)
     except (ValueError, OverflowError, UnicodeDecodeError):
         schema.read_rows(path, columns)  # finds the line and the column
         raise schema.SchemaError(f"{path}: not the CSV file that results/README.md describes") from None
@@ -144,7 +152,7 @@ def notes_of(rows, left_out_nop=True, others=()):
     refused = [row for row in rows if is_ok(row) and schema.failures(row) and row["allocator"] not in (schema.NOP, schema.RECORDED)]
     if refused:
         notes.append("\u2020 refused requests in its arena, so it holds less than it should.")
-    notes += [f"Invalid, not drawn: {row['allocator']}: {row['reason'] or 'no reason given'}." for row in rows if not is_ok(row)]
+    notes += [f"Invalid: {row['allocator']}: {row['reason'] or 'no reason given'}." for row in rows if not is_ok(row)]
     if not any(row["allocator"] == schema.RECORDED and is_ok(row) for row in rows):
         notes.append("No valid cell of the recorded kernel in this run.")
     return notes
@@ -159,13 +167,45 @@ def wrap(text, columns):
     return "\n".join(lines)
 
 
-def finish(figure, title, notes):
+def finish(figure, title, notes, above_inches=0.06):
     """Title above and notes below, at fixed distances in inches whatever the figure's height."""
     width, height = figure.get_size_inches()
-    figure.text(0.01, 1 + 0.06 / height, title, ha="left", va="bottom", fontsize=FONT_POINTS + 1.5, fontweight="bold")
+    figure.text(0.01, 1 + above_inches / height, title, ha="left", va="bottom", fontsize=FONT_POINTS + 1.5, fontweight="bold")
     if notes:
-        text = "\n".join(wrap(note, int(width * 16.5)) for note in notes)
-        figure.text(0.01, -0.06 / height, text, ha="left", va="top", fontsize=SMALL_POINTS, color="#404040")
+        text = wrap(" ".join(notes), int(width * NOTE_LETTERS_PER_INCH))
+        figure.text(0.01, -0.06 / height, text, ha="left", va="top", fontsize=SMALL_POINTS, color=families.NOTE_COLOUR)
+    return figure
+
+
+def page_box(figure):
+    """
+    What to save, in inches: the figure and every text that may stand outside it. (bbox_inches="tight" asks every artist,
+    at twice the time.)
+    """
+    renderer = figure.canvas.get_renderer()
+    outside = figure.texts + figure.legends + [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    outside += [label for axes in getattr(figure, "spec_axes", ()) for label in axes.get_yticklabels()]
+    boxes = [figure.bbox] + [artist.get_window_extent(renderer) for artist in outside]
+    box = matplotlib.transforms.Bbox.union(boxes)
+    return matplotlib.transforms.TransformedBbox(box, figure.dpi_scale_trans.inverted()).padded(MARGIN_INCHES)
+
+
+def spec_figure(rows, row_inches, above_inches, below_inches, right_inches=0.12):
+    """A figure with one line a row, allocators' names down the left side; the axes beside them."""
+    labels = [families.short(label_of(row, 60), SPEC_LETTERS) for row in rows]
+    left = 0.15 + LETTER_INCHES * max(len(part) for label in labels for part in label.split("\n"))
+    row_inches = max(row_inches, 0.14 * max(1 + label.count("\n") for label in labels))
+    height = above_inches + below_inches + row_inches * len(rows)
+    figure = pyplot.figure(figsize=(WIDTH_INCHES, height))
+    axes = figure.add_axes([left / WIDTH_INCHES, below_inches / height, 1 - (left + right_inches) / WIDTH_INCHES,
+                            row_inches * len(rows) / height])
+    axes.set_yticks(range(len(rows)), labels=labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    for text, row in zip(axes.get_yticklabels(), rows):
+        text.set_fontweight("bold" if row["allocator"] == schema.RECORDED else "normal")
+    figure.spec_axes = [axes]
+    return figure, axes
 
 
 def place_title(what, trace, level):
@@ -222,6 +262,9 @@ def family_panels(rows, draw, columns=1):
     return figure, grid
 
 
+PLAIN_NUMBERS = matplotlib.ticker.StrMethodFormatter("{x:g}")  # 0.1, 1, 10 rather than powers
+
+
 def wants_log(values):
     positive = [value for value in values if value > 0]
     return len(positive) > 1 and max(positive) > LOG_FROM * min(positive)
@@ -248,6 +291,8 @@ def waste_over_time(run, trace, level):
     logarithmic = wants_log(medians)
     if logarithmic:
         grid[0][0].set_yscale("log")
+        grid[0][0].yaxis.set_major_formatter(PLAIN_NUMBERS)
+        grid[0][0].yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         grid[0][0].set_ylim(bottom=min(value for value in medians if value > 0) / 3)
     else:
         grid[0][0].set_ylim(bottom=0)
@@ -257,8 +302,7 @@ def waste_over_time(run, trace, level):
                 va="center")
     empty = [row["allocator"] for row in rows if is_ok(row) and row["allocator"] not in (*curves, schema.NOP)]
     others = ["Grey: the allocators of the other panels."] + [f"No samples: {', '.join(empty)}." for _ in empty[:1]]
-    finish(figure, place_title("Waste over time", trace, level), notes_of(rows, others=others))
-    return figure
+    return finish(figure, place_title("Waste over time", trace, level), notes_of(rows, others=others))
 
 
 def waste_terms(row):
@@ -274,8 +318,7 @@ def where_waste(run, trace, level):
     terms = {row["allocator"]: waste_terms(row) for row in valid}
     order = sorted(valid, key=lambda row: (sum(terms[row["allocator"]].values()), row["allocator"])) + \
         [row for row in rows if not is_ok(row)]
-    figure = pyplot.figure(figsize=(WIDTH_INCHES, 0.55 + 0.205 * len(order)))
-    axes = figure.add_axes([0.30, 0.45 / figure.get_figheight(), 0.67, 1 - 0.5 / figure.get_figheight()])
+    figure, axes = spec_figure(order, 0.205, 0.05, 0.45)
     longest = max((sum(term.values()) for term in terms.values()), default=1)
     for y, row in enumerate(order):
         if not is_ok(row):
@@ -290,44 +333,16 @@ def where_waste(run, trace, level):
         if marked:
             axes.barh(y, left, height=0.86, facecolor="none", edgecolor="black", linewidth=1.3)
         axes.text(left + longest * 0.012, y, f"{left:.1f} %", va="center", fontsize=SMALL_POINTS, fontweight="bold" if marked else None)
-    spec_ticks(axes, order)
-    axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, longest * 1.12)
     axes.set_xlabel("waste at the peak of held memory (% of held bytes)")
     axes.grid(axis="y", visible=False)
     used = [(stem, words) for stem, words in schema.WASTE if any(term[stem] > 0 for term in terms.values())]
     figure.legend(handles=[mpl_patches.Patch(color=families.WASTE_COLOURS[stem], label=words) for stem, words in used], ncol=min(4, len(used) or 1),
                   loc="lower left", bbox_to_anchor=(0.01, 1.0), handlelength=1.2, columnspacing=1.4)
-    lines = -(-len(used) // 4)
-    figure.text(0.01, 1 + (0.08 + 0.165 * lines) / figure.get_figheight(), place_title("Where the waste is", trace, level), ha="left",
-                va="bottom", fontsize=FONT_POINTS + 1.5, fontweight="bold")
     absent = [words for stem, words in schema.WASTE if (stem, words) not in used]
     others = [f"Zero for all: {', '.join(absent)}."] if absent and valid else []
-    under(figure, notes_of(rows, others=others))
-    return figure
-
-
-def under(figure, notes):
-    if notes:
-        width, height = figure.get_size_inches()
-        figure.text(0.01, -0.06 / height, "\n".join(wrap(note, int(width * 16.5)) for note in notes), ha="left", va="top",
-                    fontsize=SMALL_POINTS, color="#404040")
-
-
-def spec_ticks(axes, rows):
-    """Allocators down the y axis; the recorded kernel in bold."""
-    axes.set_yticks(range(len(rows)))
-    axes.set_yticklabels([label_of(row, 60) for row in rows])
-    axes.tick_params(axis="y", length=0)
-    for text, row in zip(axes.get_yticklabels(), rows):
-        text.set_fontweight("bold" if row["allocator"] == schema.RECORDED else "normal")
-        shrink_to(text, 34)
-
-
-def shrink_to(text, letters):
-    """A long spec in condensed lines rather than over the edge."""
-    if len(text.get_text()) > letters:
-        text.set_text(families.short(text.get_text(), letters))
+    above = 0.08 + LEGEND_LINE_INCHES * -(-len(used) // 4)
+    return finish(figure, place_title("Where the waste is", trace, level), notes_of(rows, others=others), above)
 
 
 def last_orders(run, row):
@@ -354,33 +369,32 @@ def free_per_order(run, trace, level):
         frame = last[row["allocator"]]
         if frame is not None:
             counts[y, frame["order"].to_numpy()] = frame["free_blocks"].to_numpy()
-    figure = pyplot.figure(figsize=(WIDTH_INCHES, 0.5 + 0.215 * len(shown)))
-    axes = figure.add_axes([0.30, 0.44 / figure.get_figheight(), 0.60, 1 - 0.48 / figure.get_figheight()])
+    figure, axes = spec_figure(shown, 0.215, 0.05, 0.45, right_inches=0.72)
     most = max(10.0, numpy.nanmax(counts) if numpy.isfinite(counts).any() else 10.0)
     norm = matplotlib.colors.SymLogNorm(linthresh=1, vmin=0, vmax=most, base=10)
     picture = axes.pcolormesh(numpy.arange(-0.5, top + 1), numpy.arange(-0.5, len(shown)), numpy.ma.masked_invalid(counts), norm=norm,
-                              cmap="cividis", edgecolors="white", linewidth=0.8)
+                              cmap="Blues", edgecolors="white", linewidth=0.8)
     for y, row in enumerate(shown):
         if numpy.isnan(counts[y]).all():
             axes.text(top / 2, y, "invalid" if not is_ok(row) else "no free-list rows", ha="center", va="center", style="italic", color="#404040")
             continue
         for order in range(top + 1):
             if numpy.isfinite(counts[y, order]):
-                dark = norm(counts[y, order]) < 0.55
+                dark = norm(counts[y, order]) > 0.6
                 axes.text(order, y, compact(int(counts[y, order])), ha="center", va="center", fontsize=SMALL_POINTS, color="white" if dark else "black")
-    spec_ticks(axes, shown)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xticks(range(top + 1))
     axes.grid(visible=False)
     axes.set_xlabel("order (a block of order n is 2$^n$ pages or more)")
-    bar_axes = figure.add_axes([0.925, 0.44 / figure.get_figheight(), 0.016, 1 - 0.48 / figure.get_figheight()])
+    bar_axes = figure.add_axes([axes.get_position().x1 + 0.015, axes.get_position().y0, 0.016, axes.get_position().height])
     bar = figure.colorbar(picture, cax=bar_axes)
     bar.set_label("free blocks (log scale)")
+    bar.set_ticks([0] + [10**power for power in range(10) if 10**power <= most], labels=["0"] + [
+        compact(10**power) for power in range(10) if 10**power <= most])
+    bar_axes.minorticks_off()
     bar_axes.tick_params(labelsize=SMALL_POINTS)
     others = ["At the last sample. recorded: the kernel's own last buddyinfo, all zones of the whole machine; the others: free blocks of their arena, "
               "those below a page not counted."]
-    finish(figure, place_title("Free blocks per order", trace, level), notes_of(rows, others=others))
-    return figure
+    return finish(figure, place_title("Free blocks per order", trace, level), notes_of(rows, others=others))
 
 
 def unusable(run, trace, level):
@@ -401,16 +415,16 @@ def unusable(run, trace, level):
     for axes in grid[0]:
         axes.set_ylim(-0.03, 1.03)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    grid[0][1].set_title(f"order {UNUSABLE_ORDER} over time", loc="left", fontsize=FONT_POINTS, pad=3)
     grid[-1][0].set_xlabel("order, at the last sample")
     grid[-1][0].set_xticks(range(0, 11, 2))
-    grid[-1][1].set_xlabel(f"time since the first sample (s), order {UNUSABLE_ORDER}")
+    grid[-1][1].set_xlabel("time since the first sample (s)")
     grid[-1][1].margins(x=0.02)
     figure.text(0.005, 0.5, "unusable index (0: all free memory can serve, 1: none can)", rotation=90, ha="left", va="center")
     empty = [row["allocator"] for row in rows if is_ok(row) and cells[row["allocator"]] is None and row["allocator"] != schema.NOP]
     others = ["Grey: the allocators of the other panels. recorded: the kernel's own buddyinfo snapshots, the whole machine."]
     others += [f"No free-list rows: {', '.join(empty)}."] if empty else []
-    finish(figure, place_title("Unusable index", trace, level), notes_of(rows, others=others))
-    return figure
+    return finish(figure, place_title("Unusable index", trace, level), notes_of(rows, others=others))
 
 
 def choose_for_map(rows, wanted):
@@ -493,8 +507,7 @@ def memory_map(run, trace, level, wanted=()):
     left_out = [row["allocator"] for row in rows if row not in chosen and is_ok(row) and row["allocator"] != schema.NOP]
     others = [f"Not shown (--map picks others): {', '.join(left_out)}."] if left_out else []
     others.insert(0, "Each arena has its own address scale. recorded lives in the whole machine's memory: only the range that was occupied is drawn.")
-    finish(figure, place_title("Memory map", trace, level), notes_of(rows, others=others))
-    return figure
+    return finish(figure, place_title("Memory map", trace, level), notes_of(rows, others=others))
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
@@ -527,28 +540,28 @@ def overview(run):
         return name != schema.RECORDED, not values, len(points[name]) - len(values), float(numpy.median(values)) if values else 0, name
 
     names.sort(key=rank)
-    figure = pyplot.figure(figsize=(WIDTH_INCHES, 0.6 + 0.215 * len(names)))
-    height = figure.get_figheight()
-    each = 0.68 / len(levels)
+    first_rows = [next(row for row in run.summary if row["allocator"] == name) for name in names]
+    figure, axes = spec_figure(first_rows, max(0.21, 0.075 * len(traces) + 0.08), 0.2, 0.45)
+    whole = axes.get_position()
     values = [ratio for of_name in points.values() for _, ratio, _ in of_name if ratio]
     logarithmic = wants_log(values)
+    each = whole.width / len(levels)
     for column, level in enumerate(levels):
-        axes = figure.add_axes([0.30 + column * each, 0.46 / height, each * 0.93, 1 - 0.52 / height])
+        if column:
+            axes = figure.add_axes([whole.x0 + column * each, whole.y0, each, whole.height], sharey=axes)
+            axes.tick_params(axis="y", length=0, labelleft=False)
+        axes.set_position([whole.x0 + column * each, whole.y0, each * (0.95 if len(levels) > 1 else 1), whole.height])
         draw_overview(axes, level, names, points, traces, values, logarithmic)
-        if column == 0:
-            spec_ticks(axes, [next(row for row in run.summary if row["allocator"] == name) for name in names])
-        else:
-            axes.set_yticks(range(len(names)), labels=[""] * len(names))
         axes.set_title(f"level {level}", loc="left", fontsize=FONT_POINTS, pad=3)
-    figure.text(0.30 + 0.34, 0.0, "smallest arena / peak requested" + (" (log scale)" if logarithmic else ""), ha="center", va="bottom")
+    height = figure.get_figheight()
+    figure.text(whole.x0 + whole.width / 2, 0.04 / height, "smallest arena / peak requested" + (" (log scale)" if logarithmic else ""),
+                ha="center", va="bottom")
     handles = [mpl_lines.Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=families.LINE_COLOURS[i % len(families.LINE_COLOURS)],
                                 markersize=5, label=trace) for i, trace in enumerate(traces)]
     figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 1 + 0.02 / height), ncol=min(5, len(handles)), handlelength=1.0,
                   columnspacing=1.4)
-    figure.text(0.01, 1 + (0.10 + 0.165 * -(-len(handles) // 5)) / height, "What fragmentation costs: the smallest arena in which each allocator finishes the trace",
-                ha="left", va="bottom", fontsize=FONT_POINTS + 1.5, fontweight="bold")
-    under(figure, overview_notes(run))
-    return figure
+    title = "What fragmentation costs: the smallest arena that serves the whole trace"
+    return finish(figure, title, overview_notes(run), 0.10 + LEGEND_LINE_INCHES * -(-len(handles) // 5))
 
 
 def draw_overview(axes, level, names, points, traces, values, logarithmic):
@@ -556,10 +569,10 @@ def draw_overview(axes, level, names, points, traces, values, logarithmic):
     edge = high * (1.16 if logarithmic else 1.0) + (0 if logarithmic else (high - low) * 0.06)
     if logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     for y, name in enumerate(names):
         found = [(row, ratio, hollow) for row, ratio, hollow in points[name] if row["level"] == level]
-        shift = {trace: (i - (len(traces) - 1) / 2) * min(0.13, 0.6 / max(1, len(traces))) for i, trace in enumerate(traces)}
+        shift = {trace: (i - (len(traces) - 1) / 2) * 0.8 / len(traces) for i, trace in enumerate(traces)}
         for row, ratio, hollow in found:
             index = traces.index(row["trace"])
             colour = families.LINE_COLOURS[index % len(families.LINE_COLOURS)]
@@ -569,14 +582,14 @@ def draw_overview(axes, level, names, points, traces, values, logarithmic):
         lacking = [row for row, ratio, _ in found if ratio is None]
         if lacking:
             none_found = [row for row in lacking if is_ok(row) and row["min_arena_bytes"] == 0]
-            words = [f"{len(none_found)} none enough"] * bool(none_found) + [f"{n} invalid" for n in [sum(not is_ok(row) for row in lacking)] if n]
-            axes.text(edge, y, ", ".join(words or ["not measured"]), ha="right", va="center", fontsize=SMALL_POINTS, style="italic",
+            broken = [row for row in lacking if not is_ok(row)]
+            words = [f"{what} ({', '.join(row['trace'] for row in of)})" if len(of) < len(traces) else what
+                     for what, of in (("no arena enough", none_found), ("invalid", broken)) if of]
+            axes.text(edge, y, "; ".join(words or ["not measured"]), ha="right", va="center", fontsize=SMALL_POINTS, style="italic",
                       color="#404040", zorder=4)
     axes.axvline(1, color="#808080", linewidth=0.8, zorder=1)
     axes.axhspan(-0.5, 0.5, color="#F0F0F0", zorder=0) if names and names[0] == schema.RECORDED else None
-    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(low / 1.05 if logarithmic else min(1, low) - (high - low) * 0.03, edge)
-    axes.tick_params(axis="y", length=0)
 
 
 def overview_notes(run):
@@ -611,12 +624,13 @@ def file_name(name, trace=None, level=None):
 def save(figure, directory, name, formats):
     """Write each format beside its final name, then rename."""
     paths = []
+    box = page_box(figure)
     for form in formats:
         path = os.path.join(directory, f"{name}.{form}")
         partial = f"{path}.partial-{os.getpid()}"
         metadata = {"Software": None} if form == "png" else {"CreationDate": None, "Creator": None, "Producer": None}
         try:
-            figure.savefig(partial, format=form, dpi=160, bbox_inches="tight", pad_inches=0.06, metadata=metadata)
+            figure.savefig(partial, format=form, dpi="figure", bbox_inches=box, metadata=metadata)
             os.replace(partial, path)
         except OSError as error:
             if os.path.exists(partial):

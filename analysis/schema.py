@@ -37,7 +37,7 @@ def _text(value):
 
 def _count(value):
     number = int(value)
-    if number < 0:
+    if not 0 <= number < 1 << 63:
         raise ValueError(value)
     return number
 
@@ -114,6 +114,20 @@ def file_of(run_directory, name):
     if not os.path.isfile(path):
         raise SchemaError(f"{path}: missing; `kmemlab run` writes it")
     return path
+
+
+def check_shape(path, columns):
+    """Only the shape: a header with every column, and as many fields in each line. SchemaError names what is not so."""
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, None)
+            check_header(path, header, columns)
+            odd = next((reader.line_num for row in reader if len(row) != len(header)), None)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        odd = 0
+    if odd is not None:
+        read_rows(path, columns)  # says it in words
 
 
 def check_header(path, header, columns):
