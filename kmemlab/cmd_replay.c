@@ -1,11 +1,311 @@
-/* cmd_replay.c - being written. */
+/* cmd_replay.c - `kmemlab replay`: one trace on one allocator stack, its figures on the terminal. */
+#include <argp.h>
+#include <cjson/cJSON.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/support/error.h"
+#include "workloads/figures.h"
+#include "workloads/replay.h"
+#include "workloads/scan.h"
+
+enum {
+	OPTION_LEVEL = 256,
+	OPTION_ARENA,
+	OPTION_CHECK,
+	OPTION_SAMPLES,
+	OPTION_JSON,
+	OPTION_PLUGIN,
+	OPTION_SEED,
+};
+
+struct arguments {
+	const char *trace;
+	const char *allocator;
+	struct replay_options options;
+	bool smallest;
+	bool json;
+};
+
+static const struct argp_option options[] = {
+	{"trace", 't', "TRACE", 0, "The trace, a .kmt; may also be given without --trace", 0},
+	{"allocator", 'a', "SPEC", 0, "The stack, as in binary or binary:policy=fifo ('kmemlab list' shows all)", 0},
+	{"level", OPTION_LEVEL, "all|objects|pages", 0, "Which events to feed (default all)", 0},
+	{"arena", OPTION_ARENA, "auto|SIZE|min", 0,
+	 "Size of the arena: twice the recorded peak (default), a size such as 64M, or the smallest that does", 0},
+	{"check", OPTION_CHECK, NULL, 0, "Check every answer against a shadow model, and deeply at every sample", 0},
+	{"samples", OPTION_SAMPLES, "N", 0, "Samples, evenly spaced in events (default 20; --check looks deep there)",
+	 0},
+	{"seed", OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
+	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
+	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{0},
+};
+
+static uint64_t parse_number(const char *text, uint64_t maximum, const char *what, struct argp_state *state)
+{
+	char *end;
+	unsigned long long number = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end != '\0' || number > maximum)
+		argp_error(state, "%s '%s': give a number from 0 to %" PRIu64, what, text, maximum);
+	return number;
+}
+
+static void parse_arena(const char *text, struct arguments *arguments, struct argp_state *state)
+{
+	arguments->smallest = strcmp(text, "min") == 0;
+	arguments->options.arena_bytes = 0;
+	if (arguments->smallest || strcmp(text, "auto") == 0)
+		return;
+	if (!kml_parse_size(text, &arguments->options.arena_bytes) || arguments->options.arena_bytes == 0)
+		argp_error(state, "arena '%s': give auto, min or a size such as 64M", text);
+}
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+	struct kml_error error;
+	switch (key) {
+	case ARGP_KEY_ARG:
+	case 't':
+		if (arguments->trace)
+			argp_error(state, "one trace at a time, '%s' is too many ('kmemlab run' takes many)", value);
+		arguments->trace = value;
+		return 0;
+	case 'a':
+		if (arguments->allocator)
+			argp_error(state, "one allocator at a time, '%s' is too many ('kmemlab run' takes many)",
+				   value);
+		arguments->allocator = value;
+		return 0;
+	case OPTION_LEVEL:
+		if (!replay_level_parse(value, &arguments->options.level))
+			argp_error(state, "level '%s': give all, objects or pages", value);
+		return 0;
+	case OPTION_ARENA:
+		parse_arena(value, arguments, state);
+		return 0;
+	case OPTION_CHECK:
+		arguments->options.check = true;
+		return 0;
+	case OPTION_SAMPLES:
+		arguments->options.samples = (uint32_t)parse_number(value, 1000000, "samples", state);
+		return 0;
+	case OPTION_SEED:
+		arguments->options.seed = parse_number(value, UINT64_MAX, "seed", state);
+		return 0;
+	case OPTION_JSON:
+		arguments->json = true;
+		return 0;
+	case OPTION_PLUGIN:
+		if (!kml_registry_load_plugin(value, &error))
+			argp_error(state, "%s", error.text);
+		return 0;
+	case ARGP_KEY_END:
+		if (!arguments->trace)
+			argp_error(state, "which trace? Give a .kmt (those of traces/, or your own: 'kmemlab import')");
+		if (!arguments->allocator)
+			argp_error(state, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	options,
+	parse_option,
+	"TRACE",
+	"Replay a trace on an allocator stack and print what it cost.\v"
+	"Examples:\n"
+	"  kmemlab replay traces/scan.kmt --allocator fibonacci\n"
+	"  kmemlab replay traces/scan.kmt --allocator binary --arena min\n"
+	"  kmemlab replay mine.kmt --allocator mine --plugin ./mine.so --check\n\n"
+	"Exit status: 0 done, 1 the check failed, 2 usage or bad input. A failed allocation is a result, not an error.",
+	NULL,
+	NULL,
+	NULL};
+
+/* ---------------------------------------------------------------------------------------------- printing */
+
+static double share(uint64_t part, uint64_t whole)
+{
+	return whole ? 100.0 * (double)part / (double)whole : 0;
+}
+
+static void print_waste(const struct replay_sample *sample)
+{
+	uint64_t held = sample->stats.held_bytes, waste = held - sample->requested_bytes;
+	printf("waste at the peak of held bytes: %" PRIu64 " bytes, %.2f %% of held\n", waste, share(waste, held));
+	for (int kind = 0; kind < KML_WASTE_KINDS; kind++)
+		if (sample->stats.waste_bytes[kind] > 0)
+			printf("  %-16s %16" PRIu64 "  %6.2f %%\n", kml_waste_name(kind),
+			       sample->stats.waste_bytes[kind], share(sample->stats.waste_bytes[kind], held));
+}
+
+static void print_failures(const struct replay_result *result)
+{
+	uint64_t failed = 0;
+	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
+		failed += result->failures[status];
+	printf("failed allocations: %" PRIu64 "\n", failed);
+	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
+		if (result->failures[status] > 0)
+			printf("  %-18s %14" PRIu64 "\n", kml_status_name(status), result->failures[status]);
+	if (result->skipped_frees > 0)
+		printf("  frees of these, skipped %9" PRIu64 "\n", result->skipped_frees);
+	if (result->dead_frees > 0)
+		printf("frees of what is not live, skipped: %" PRIu64 "\n", result->dead_frees);
+	if (result->refused_frees > 0)
+		printf("misuse in the trace, refused: %" PRIu64 "\n", result->refused_frees);
+	if (result->unserved_closes > 0)
+		printf("caches closed with live objects, refused: %" PRIu64 "\n", result->unserved_closes);
+}
+
+static void print_text(const struct arguments *arguments, const struct replay_result *result, uint64_t smallest_bytes)
+{
+	struct replay_figures figures;
+	replay_figures(result, &figures);
+	printf("%s on %s, level %s\n", arguments->trace, arguments->allocator,
+	       replay_level_name(arguments->options.level));
+	printf("arena %" PRIu64 " bytes", result->arena_bytes);
+	if (arguments->smallest)
+		printf(smallest_bytes ? ", the smallest that does" : ", none up to 64 times the requested peak does");
+	printf("; %" PRIu64 " events, %" PRIu64 " allocations, %" PRIu64 " frees\n", result->events,
+	       result->allocations, result->frees);
+	printf("%-12s %16s %16s\n", "bytes", "peak", "mean");
+	printf("%-12s %16" PRIu64 " %16.0f\n", "requested", result->peak_requested_bytes, result->mean_requested_bytes);
+	printf("%-12s %16" PRIu64 " %16.0f\n", "granted", result->peak_granted_bytes, result->mean_granted_bytes);
+	printf("%-12s %16" PRIu64 " %16.0f\n", "held", result->peak_held_bytes, result->mean_held_bytes);
+	printf("%-12s %16" PRIu64 "\n", "metadata", result->peak_metadata_bytes);
+	print_waste(&result->at_peak_held);
+	printf("internal fragmentation %.2f %%, slab slack %.2f %%, peak held / peak requested %.4f\n",
+	       100 * figures.internal_fragmentation, 100 * figures.slab_slack, figures.johnstone_wilson[3]);
+	printf("Johnstone-Wilson %.4f %.4f %.4f %.4f; as perf kmem: %.6f %%\n", figures.johnstone_wilson[0],
+	       figures.johnstone_wilson[1], figures.johnstone_wilson[2], figures.johnstone_wilson[3],
+	       figures.perf_fragmentation_percent);
+	print_failures(result);
+	if (result->events > 0)
+		printf("%.1f ns per event\n", (double)result->elapsed_ns / (double)result->events);
+}
+
+/* cJSON keeps numbers as doubles: beyond 2^53 digits would be lost. */
+static void add_u64(cJSON *object, const char *name, uint64_t value)
+{
+	char text[24];
+	snprintf(text, sizeof text, "%" PRIu64, value);
+	cJSON_AddRawToObject(object, name, text);
+}
+
+static cJSON *result_json(const struct arguments *arguments, const struct replay_result *result,
+			  uint64_t smallest_bytes)
+{
+	struct replay_figures figures;
+	replay_figures(result, &figures);
+	cJSON *root = cJSON_CreateObject();
+	cJSON_AddStringToObject(root, "trace", arguments->trace);
+	cJSON_AddStringToObject(root, "allocator", arguments->allocator);
+	cJSON_AddStringToObject(root, "level", replay_level_name(arguments->options.level));
+	add_u64(root, "arena_bytes", result->arena_bytes);
+	if (arguments->smallest)
+		add_u64(root, "min_arena_bytes", smallest_bytes);
+	add_u64(root, "events", result->events);
+	add_u64(root, "allocations", result->allocations);
+	add_u64(root, "frees", result->frees);
+	cJSON *failures = cJSON_AddObjectToObject(root, "failures");
+	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
+		if (result->failures[status] > 0)
+			add_u64(failures, kml_status_name(status), result->failures[status]);
+	add_u64(root, "skipped_frees", result->skipped_frees);
+	add_u64(root, "dead_frees", result->dead_frees);
+	add_u64(root, "refused_frees", result->refused_frees);
+	add_u64(root, "peak_requested_bytes", result->peak_requested_bytes);
+	add_u64(root, "peak_granted_bytes", result->peak_granted_bytes);
+	add_u64(root, "peak_held_bytes", result->peak_held_bytes);
+	add_u64(root, "peak_metadata_bytes", result->peak_metadata_bytes);
+	cJSON_AddNumberToObject(root, "mean_requested_bytes", result->mean_requested_bytes);
+	cJSON_AddNumberToObject(root, "mean_granted_bytes", result->mean_granted_bytes);
+	cJSON_AddNumberToObject(root, "mean_held_bytes", result->mean_held_bytes);
+	cJSON *waste = cJSON_AddObjectToObject(root, "waste_bytes_at_peak_held");
+	for (int kind = 0; kind < KML_WASTE_KINDS; kind++)
+		add_u64(waste, kml_waste_name(kind), result->at_peak_held.stats.waste_bytes[kind]);
+	cJSON_AddNumberToObject(root, "internal_fragmentation", figures.internal_fragmentation);
+	cJSON_AddNumberToObject(root, "slab_slack", figures.slab_slack);
+	cJSON_AddItemToObject(root, "johnstone_wilson", cJSON_CreateDoubleArray(figures.johnstone_wilson, 4));
+	cJSON_AddNumberToObject(root, "perf_fragmentation_percent", figures.perf_fragmentation_percent);
+	add_u64(root, "perf_requested_bytes", result->perf_requested_bytes);
+	add_u64(root, "perf_allocated_bytes", result->perf_allocated_bytes);
+	add_u64(root, "elapsed_ns", result->elapsed_ns);
+	cJSON_AddStringToObject(root, "check", result->check_failed ? result->check_error.text : "ok");
+	return root;
+}
+
+static void print_json(const struct arguments *arguments, const struct replay_result *result, uint64_t smallest_bytes)
+{
+	cJSON *root = result_json(arguments, result, smallest_bytes);
+	char *text = cJSON_Print(root);
+	puts(text ? text : "{}");
+	free(text);
+	cJSON_Delete(root);
+}
+
+/* ----------------------------------------------------------------------------------------------- running */
+
+/* The smallest arena becomes the arena of the replay; where there is none, the automatic one stays. */
+static bool find_arena(struct kmt_reader *reader, const struct kml_spec *spec, struct arguments *arguments,
+		       uint64_t *smallest_bytes, struct kml_error *error)
+{
+	*smallest_bytes = 0;
+	if (!arguments->smallest)
+		return true;
+	if (!replay_smallest_arena(reader, spec, &arguments->options, smallest_bytes, error))
+		return false;
+	arguments->options.arena_bytes = *smallest_bytes;
+	return true;
+}
+
+static int replay_one(struct arguments *arguments, struct kmt_reader *reader, const struct kml_spec *spec)
+{
+	struct kml_error error;
+	struct replay_result result;
+	uint64_t smallest_bytes;
+	if (!find_arena(reader, spec, arguments, &smallest_bytes, &error) ||
+	    !replay_run(reader, spec, &arguments->options, NULL, NULL, NULL, &result, &error))
+		return kml_report(&error, KML_EXIT_USAGE);
+	if (arguments->json)
+		print_json(arguments, &result, smallest_bytes);
+	else if (!result.check_failed)
+		print_text(arguments, &result, smallest_bytes);
+	if (!result.check_failed) {
+		if (arguments->options.check && !arguments->json)
+			puts("check: ok");
+		return KML_EXIT_OK;
+	}
+	kml_fail(&error, "%s on %s: %s", arguments->trace, arguments->allocator, result.check_error.text);
+	return kml_report(&error, KML_EXIT_CHECK_FAILED);
+}
 
 int cmd_replay(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	fputs("kmemlab replay: being written\n", stderr);
-	return KML_EXIT_USAGE;
+	struct arguments arguments = {.options = {.samples = 20, .seed = 1}};
+	struct kml_error error;
+	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
+	if (status)
+		return status;
+	struct kml_spec *spec = kml_spec_parse(arguments.allocator, &error);
+	if (!spec)
+		return kml_report(&error, KML_EXIT_USAGE);
+	struct kmt_reader *reader = kmt_open(arguments.trace, &error);
+	if (!reader) {
+		kml_spec_free(spec);
+		return kml_report(&error, KML_EXIT_USAGE);
+	}
+	status = replay_one(&arguments, reader, spec);
+	kmt_close(reader);
+	kml_spec_free(spec);
+	return status;
 }
