@@ -23,11 +23,11 @@ enum raw_kind {
 	RAW_PAGE_FREE_BATCHED,
 	RAW_SLAB_PAGE_ALLOC, /* slab_page_alloc of instrumented kernels */
 	RAW_SLAB_PAGE_FREE,
-	RAW_SLAB_DRAIN, /* order = enum kmt_reap; bytes_requested, bytes_allocated = its size_bytes, granted_bytes */
+	RAW_SLAB_DRAIN,    /* order = enum kmt_reap; bytes_requested, bytes_allocated = its size_bytes, granted_bytes */
 	RAW_SLOB_RCU_FREE, /* pointer */
-	RAW_MARK,  /* name = its text */
-	RAW_LOST,  /* bytes_requested = events lost */
-	RAW_OTHER, /* a kmem event of no use here (extfrag, pcpu_drain): counted */
+	RAW_MARK,          /* name = its text */
+	RAW_LOST,          /* bytes_requested = events lost */
+	RAW_OTHER,         /* a kmem event of no use here (extfrag, pcpu_drain): counted */
 };
 
 /* What the fields of a tracepoint say; absent ones keep the default in RAW_EVENT_INIT. Numbers are as in the trace. */
@@ -67,7 +67,7 @@ struct import;
 
 struct import_options {
 	bool strict; /* anything missing, unmatched, malformed or lost is an error */
-	bool quiet;
+	bool quiet;  /* no progress bar */
 };
 
 struct import *import_create(const struct import_options *options);
@@ -85,6 +85,7 @@ bool import_add_snapshot(struct import *import, enum kmt_snapshot_kind kind, uin
 /* A quirk seen by the source itself (unknown lines, lost events). */
 void import_count(struct import *import, enum kmt_quirk quirk, uint64_t count);
 bool import_is_strict(const struct import *import);
+bool import_is_quiet(const struct import *import);
 /* A sentence for the user about the source as a whole ("perf loses frees"). Copied; the same one twice is kept once. */
 void import_warn(struct import *import, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* NULL beyond the last. */
@@ -112,6 +113,9 @@ int64_t import_input_read(struct import_input *input, void *buffer, size_t size,
 /* Look at the first bytes (up to `size` <= 4096) without consuming them; the number there. */
 int64_t import_input_peek(struct import_input *input, void *buffer, size_t size, struct kml_error *error);
 const char *import_input_name(const struct import_input *input);
+/* Bytes of the file taken so far, and its size (0: not known), as it lies on disk: for progress. */
+uint64_t import_input_position(const struct import_input *input);
+uint64_t import_input_size(const struct import_input *input);
 void import_input_close(struct import_input *input);
 
 bool import_ftrace_text(struct import *import, struct import_input *input, struct kml_error *error);
@@ -119,6 +123,8 @@ bool import_perf_script(struct import *import, struct import_input *input, struc
 bool import_perf_data(struct import *import, struct import_input *input, struct kml_error *error);
 /* A folder (or a tar of one) of NNNN-<monotonic ns>.KIND or NN-phase.KIND files. */
 bool import_snapshots(struct import *import, const char *path, struct kml_error *error);
+/* A table of caches with a heading line (traces/import/cache_table.c), as from /sys/kernel/slab. */
+bool import_cache_table(struct import *import, const char *path, struct kml_error *error);
 /* Tell by the first bytes which of the above it is and read it. */
 bool import_any(struct import *import, struct import_input *input, struct kml_error *error);
 
