@@ -7,7 +7,7 @@
  * counters add up; a failure has a cause; misuse is named.
  *
  * What cannot be asked of an allocator is told by its traits: NO_MEMORY has no contents, NO_REUSE keeps nothing,
- * MAY_WASTE_RUNS may refuse, RECORDED fails where the recorded address is not to be had.
+ * MAY_WASTE_RUNS may refuse, RECORDED fails where the recorded address is not to be had and holds what was recorded.
  *
  * Cost: O(log arena) time per call; one record per live block and a lazily touched bitmap of the arena.
  */
