@@ -13,7 +13,7 @@ static uint64_t words_for(uint64_t bits)
 	return (bits + 63) / 64;
 }
 
-bool address_set_create(struct address_set *set, uint32_t capacity, uint64_t *words_used)
+bool address_set_create(struct address_set *set, uint64_t capacity, uint64_t *words_used)
 {
 	memset(set, 0, sizeof *set);
 	set->words_used = words_used;
@@ -46,11 +46,12 @@ void address_set_destroy(struct address_set *set)
 	memset(set, 0, sizeof *set);
 }
 
-void address_set_add(struct address_set *set, uint32_t member)
+void address_set_add(struct address_set *set, uint64_t member)
 {
 	for (uint32_t level = 0; level < set->level_count; level++) {
 		uint64_t *word = &set->level[level][member / 64], before = *word;
-		KML_CHECK(level > 0 || !(before >> member % 64 & 1), "address %u is in the set already", member);
+		KML_CHECK(level > 0 || !(before >> member % 64 & 1), "address %llu is in the set already",
+			  (unsigned long long)member);
 		*word |= 1ull << member % 64;
 		if (before)
 			return;
@@ -59,11 +60,11 @@ void address_set_add(struct address_set *set, uint32_t member)
 	}
 }
 
-void address_set_remove(struct address_set *set, uint32_t member)
+void address_set_remove(struct address_set *set, uint64_t member)
 {
 	for (uint32_t level = 0; level < set->level_count; level++) {
 		uint64_t *word = &set->level[level][member / 64];
-		KML_CHECK(*word >> member % 64 & 1, "address %u is not in the set", member);
+		KML_CHECK(*word >> member % 64 & 1, "address %llu is not in the set", (unsigned long long)member);
 		*word &= ~(1ull << member % 64);
 		if (*word)
 			return;
@@ -73,20 +74,20 @@ void address_set_remove(struct address_set *set, uint32_t member)
 }
 
 /* The lowest member below the bit `position` of this level. */
-static uint32_t descend(const struct address_set *set, uint32_t level, uint32_t position)
+static uint64_t descend(const struct address_set *set, uint32_t level, uint64_t position)
 {
 	while (level-- > 0)
-		position = position * 64 + (uint32_t)__builtin_ctzll(set->level[level][position]);
+		position = position * 64 + (uint64_t)__builtin_ctzll(set->level[level][position]);
 	return position;
 }
 
-uint32_t address_set_next(const struct address_set *set, uint32_t from)
+uint64_t address_set_next(const struct address_set *set, uint64_t from)
 {
 	uint64_t position = from;
 	for (uint32_t level = 0; level < set->level_count && position / 64 < set->word_count[level]; level++) {
 		uint64_t word = set->level[level][position / 64] >> position % 64;
 		if (word)
-			return descend(set, level, (uint32_t)(position + (uint64_t)__builtin_ctzll(word)));
+			return descend(set, level, position + (uint64_t)__builtin_ctzll(word));
 		position = position / 64 + 1;
 	}
 	return ADDRESS_SET_NONE;

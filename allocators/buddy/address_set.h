@@ -4,7 +4,7 @@
  * A bit per possible member, a bit per 64 of those that are not all zero, and so on up to one word (the shape of van
  * Emde Boas' 1975 stratified trees with a fixed fan-out). Untouched parts cost address space only.
  *
- * Cost: add, remove, first and next are O(log64 capacity): at most six words.
+ * Cost: add, remove, first and next are O(log64 capacity): at most seven words.
  */
 #ifndef KMEMLAB_BUDDY_ADDRESS_SET_H
 #define KMEMLAB_BUDDY_ADDRESS_SET_H
@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { ADDRESS_SET_LEVELS_MAX = 6 }; /* 64^6 > 2^32 */
-#define ADDRESS_SET_NONE UINT32_MAX
+enum { ADDRESS_SET_LEVELS_MAX = 7 }; /* 64^7 = 2^42 */
+#define ADDRESS_SET_NONE UINT64_MAX
 
 struct address_set {
 	uint64_t *level[ADDRESS_SET_LEVELS_MAX]; /* level[0]: one bit a member */
@@ -24,15 +24,15 @@ struct address_set {
 };
 
 /*
- * Empty, for members below capacity (1 to 2^32 - 1). *words_used, borrowed, is kept up to date. False when the address
+ * Empty, for members below capacity (1 to 2^42). *words_used, borrowed, is kept up to date. False when the address
  * space is not to be had.
  */
-bool address_set_create(struct address_set *set, uint32_t capacity, uint64_t *words_used);
+bool address_set_create(struct address_set *set, uint64_t capacity, uint64_t *words_used);
 void address_set_destroy(struct address_set *set);
 /* The member must be absent, or present. */
-void address_set_add(struct address_set *set, uint32_t member);
-void address_set_remove(struct address_set *set, uint32_t member);
+void address_set_add(struct address_set *set, uint64_t member);
+void address_set_remove(struct address_set *set, uint64_t member);
 /* The lowest member >= from; ADDRESS_SET_NONE when there is none. */
-uint32_t address_set_next(const struct address_set *set, uint32_t from);
+uint64_t address_set_next(const struct address_set *set, uint64_t from);
 
 #endif

@@ -4,6 +4,7 @@
 #include "allocators/buddy/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -31,7 +32,7 @@ static uint64_t class_bytes(const struct buddy_heap *heap, uint32_t class)
 
 static uint64_t descriptor_bytes(const struct buddy_heap *heap)
 {
-	return ((uint64_t)heap->units + BUDDY_CLASSES_MAX) * sizeof(struct buddy_block);
+	return (heap->units + BUDDY_CLASSES_MAX) * sizeof(struct buddy_block);
 }
 
 /* The largest class of the family that fits in `units`; BUDDY_NONE. */
@@ -43,27 +44,27 @@ static uint32_t largest_class(const struct buddy_table *table, uint32_t family, 
 	return BUDDY_NONE;
 }
 
-static void add_run(struct buddy_heap *heap, uint32_t class, uint32_t first_unit, uint32_t roots)
+static void add_run(struct buddy_heap *heap, uint32_t class, uint64_t first_unit, uint64_t roots)
 {
-	uint32_t size_units = heap->table.size_units[class];
+	uint64_t size_units = heap->table.size_units[class];
 	heap->run[heap->run_count] = (struct buddy_run){class, first_unit, first_unit, first_unit + roots * size_units};
 	heap->run_of_class[class] = (uint8_t)heap->run_count++;
 	heap->free_count[class] = roots;
 	heap->nonempty.word[class / 64] |= 1ull << class % 64;
-	heap->free_units += (uint64_t)roots * size_units;
+	heap->free_units += roots * size_units;
 	if (heap->run_count == 1 || class > heap->top_class)
 		heap->top_class = class;
 }
 
 /* Cover `units` from first_unit on, greedily, with the largest roots of the family. */
-static void tile_family(struct buddy_heap *heap, uint32_t family, uint32_t first_unit, uint64_t units)
+static void tile_family(struct buddy_heap *heap, uint32_t family, uint64_t first_unit, uint64_t units)
 {
 	uint32_t class;
 	while ((class = largest_class(&heap->table, family, units)) != BUDDY_NONE) {
-		uint32_t roots = (uint32_t)(units / heap->table.size_units[class]);
+		uint64_t roots = (units / heap->table.size_units[class]);
 		add_run(heap, class, first_unit, roots);
 		first_unit += roots * heap->table.size_units[class];
-		units -= (uint64_t)roots * heap->table.size_units[class];
+		units -= roots * heap->table.size_units[class];
 	}
 	KML_CHECK(units == 0, "%llu units are too few for a block of family %u", (unsigned long long)units, family);
 }
@@ -79,8 +80,7 @@ static uint64_t second_family_units(const struct buddy_heap *heap)
 		class ++;
 	if (class == table->class_count)
 		return 0;
-	uint64_t share =
-		(uint64_t)heap->units * table->family_share[1] / (table->family_share[0] + table->family_share[1]);
+	uint64_t share = heap->units * table->family_share[1] / (table->family_share[0] + table->family_share[1]);
 	return share - share % table->size_units[class];
 }
 
@@ -89,8 +89,8 @@ static void tile(struct buddy_heap *heap)
 {
 	uint64_t second_units = second_family_units(heap), first_units = heap->units - second_units;
 	tile_family(heap, 0, 0, first_units);
-	tile_family(heap, 1, (uint32_t)first_units, second_units);
-	KML_CHECK(heap->free_units == heap->units, "%llu of %u units are tiled", (unsigned long long)heap->free_units,
+	tile_family(heap, 1, first_units, second_units);
+	KML_CHECK(heap->free_units == heap->units, "%" PRIu64 " of %" PRIu64 " units are tiled", heap->free_units,
 		  heap->units);
 }
 
@@ -104,15 +104,14 @@ static bool measure(struct buddy_heap *heap, struct kml_error *error)
 			"%s: the arena of %llu bytes is smaller than one unit of %llu bytes: use a larger arena or "
 			"a smaller unit",
 			name, (unsigned long long)heap->arena->size_bytes, (unsigned long long)heap->unit_bytes);
-	if (units >= UINT32_MAX - BUDDY_CLASSES_MAX)
-		return kml_fail(
-			error,
-			"%s: the arena of %llu bytes has %llu units of %llu bytes, more than 2^32: use a unit of "
-			"%llu or more",
-			name, (unsigned long long)heap->arena->size_bytes, (unsigned long long)units,
-			(unsigned long long)heap->unit_bytes,
-			(unsigned long long)((heap->arena->size_bytes >> 31) + 1));
-	heap->units = (uint32_t)units;
+	if (units >= (1ull << BUDDY_LINK_BITS) - BUDDY_CLASSES_MAX)
+		return kml_fail(error,
+				"%s: the arena of %" PRIu64 " bytes has %" PRIu64 " units of %" PRIu64
+				" bytes, more than 2^%d: "
+				"use a unit of %" PRIu64 " or more",
+				name, heap->arena->size_bytes, units, heap->unit_bytes, BUDDY_LINK_BITS,
+				(heap->arena->size_bytes >> (BUDDY_LINK_BITS - 1)) + 1);
+	heap->units = units;
 	heap->end_bytes = units * heap->unit_bytes;
 	heap->natural_align = heap->unit_bytes & -heap->unit_bytes;
 	heap->unit_shift = (uint32_t)__builtin_ctzll(heap->unit_bytes);
@@ -129,11 +128,11 @@ static bool reserve(struct buddy_heap *heap, struct kml_error *error)
 		heap->blocks = blocks;
 	for (uint32_t class = 0; reserved && heap->policy == BUDDY_LOWEST && class < heap->table.class_count; class ++)
 		reserved = address_set_create(&heap->addresses[class], heap->units, &heap->address_words);
-	return reserved ||
-	       kml_fail(error,
-			"%s: cannot reserve address space for the descriptors of %u units: %s: use a larger unit "
-			"or a smaller arena",
-			heap->heap.allocator->name, heap->units, strerror(errno));
+	return reserved || kml_fail(error,
+				    "%s: cannot reserve address space for the descriptors of %" PRIu64
+				    " units: %s: use a larger unit "
+				    "or a smaller arena",
+				    heap->heap.allocator->name, heap->units, strerror(errno));
 }
 
 static void release(struct buddy_heap *heap)
@@ -170,7 +169,7 @@ struct kml_heap *buddy_create(const struct kml_allocator *allocator, const struc
 	for (uint32_t i = 0; i < heap->run_count; i++)
 		heap->run_of_class[heap->run[i].class] = (uint8_t)i;
 	for (uint32_t class = 0; class < BUDDY_CLASSES_MAX; class ++) {
-		uint32_t head = buddy_head(heap, class);
+		uint64_t head = buddy_head(heap, class);
 		heap->blocks[head].next = heap->blocks[head].prev = head;
 	}
 	return &heap->heap;
@@ -180,11 +179,11 @@ struct kml_heap *buddy_create(const struct kml_allocator *allocator, const struc
 
 struct cursor {
 	uint32_t run;
-	uint32_t unit;
+	uint64_t unit;
 };
 
 struct seen_block {
-	uint32_t unit;
+	uint64_t unit;
 	uint32_t class;
 	enum buddy_state state;
 	bool fresh; /* has no descriptor yet */
@@ -202,8 +201,8 @@ static bool next_block(const struct buddy_heap *heap, struct cursor *cursor, str
 	bool fresh = cursor->unit >= run->fresh_unit;
 	*seen = fresh ? (struct seen_block){cursor->unit, run->class, BUDDY_FREE, true}
 		      : (struct seen_block){cursor->unit, block->class, (enum buddy_state)block->state, false};
-	KML_CHECK(seen->class < heap->table.class_count, "the block at unit %u is of class %u of %u", seen->unit,
-		  seen->class, heap->table.class_count);
+	KML_CHECK(seen->class < heap->table.class_count, "the block at unit %" PRIu64 " is of class %u of %u",
+		  seen->unit, seen->class, heap->table.class_count);
 	cursor->unit += heap->table.size_units[seen->class];
 	return true;
 }
@@ -230,7 +229,7 @@ static bool show(const struct buddy_heap *heap, kml_visit *visit, void *context,
 		return visit(context, &block);
 	struct kml_block padding = block;
 	padding.state = KML_BLOCK_PADDING;
-	padding.size_bytes = heap->blocks[seen->unit].padding_bytes;
+	padding.size_bytes = buddy_padding_of(heap, &heap->blocks[seen->unit]);
 	block.address += padding.size_bytes;
 	block.size_bytes -= padding.size_bytes;
 	return visit(context, &padding) && visit(context, &block);
@@ -251,7 +250,7 @@ void buddy_walk(const struct kml_heap *base, kml_visit *visit, void *context)
 void buddy_touch_fresh(struct buddy_heap *heap, uint32_t class)
 {
 	struct buddy_run *run = &heap->run[heap->run_of_class[class]];
-	uint32_t unit = run->fresh_unit;
+	uint64_t unit = run->fresh_unit;
 	run->fresh_unit += heap->table.size_units[class];
 	heap->blocks[unit].place = BUDDY_PLACE_ROOT;
 	heap->block_count++;
@@ -259,85 +258,106 @@ void buddy_touch_fresh(struct buddy_heap *heap, uint32_t class)
 	buddy_push(heap, unit, class);
 }
 
-uint32_t buddy_root_with_room(const struct buddy_heap *heap, const struct buddy_run *run, uint32_t from_unit,
+uint64_t buddy_root_with_room(const struct buddy_heap *heap, const struct buddy_run *run, uint64_t from_unit,
 			      const struct kml_request *request)
 {
 	uint64_t size_units = heap->table.size_units[run->class];
 	uint64_t unit = from_unit;
 	while (unit < run->end_unit) {
-		if (buddy_has_room(heap, (uint32_t)unit, size_units, request))
-			return (uint32_t)unit;
+		if (buddy_has_room(heap, unit, size_units, request))
+			return unit;
 		/* On to the root that holds the next aligned address. */
-		uint64_t padding_bytes = buddy_padding(heap, (uint32_t)unit, request->align_bytes);
+		uint64_t padding_bytes = buddy_padding(heap, unit, request->align_bytes);
 		uint64_t skipped_roots = padding_bytes / (size_units * heap->unit_bytes);
 		unit += (skipped_roots > 0 ? skipped_roots : 1) * size_units;
 	}
-	return BUDDY_NONE;
+	return BUDDY_NO_UNIT;
 }
 
 /* Among the listed blocks of a class, at most `probes` of them. */
-static uint32_t listed_with_room(const struct buddy_heap *heap, uint32_t class, const struct kml_request *request,
+static uint64_t listed_with_room(const struct buddy_heap *heap, uint32_t class, const struct kml_request *request,
 				 uint32_t probes)
 {
-	uint32_t unit = buddy_next_listed(heap, class, BUDDY_NONE);
-	while (unit != BUDDY_NONE && probes-- > 0) {
+	uint64_t unit = buddy_next_listed(heap, class, BUDDY_NO_UNIT);
+	while (unit != BUDDY_NO_UNIT && probes-- > 0) {
 		if (buddy_has_room(heap, unit, heap->table.size_units[class], request))
 			return unit;
 		unit = buddy_next_listed(heap, class, unit);
 	}
-	return BUDDY_NONE;
+	return BUDDY_NO_UNIT;
 }
 
 /* Among the fresh roots of a class; it and those before it get descriptors. */
-static uint32_t fresh_with_room(struct buddy_heap *heap, uint32_t class, const struct kml_request *request)
+static uint64_t fresh_with_room(struct buddy_heap *heap, uint32_t class, const struct kml_request *request)
 {
 	const struct buddy_run *run = &heap->run[heap->run_of_class[class]];
-	uint32_t unit = buddy_root_with_room(heap, run, run->fresh_unit, request);
-	while (unit != BUDDY_NONE && run->fresh_unit <= unit)
+	uint64_t unit = buddy_root_with_room(heap, run, run->fresh_unit, request);
+	while (unit != BUDDY_NO_UNIT && run->fresh_unit <= unit)
 		buddy_touch_fresh(heap, class);
 	return unit;
 }
 
 static bool find_aligned(struct buddy_heap *heap, uint32_t smallest_class, const struct kml_request *request,
-			 uint32_t probes, uint32_t *unit, uint32_t *class)
+			 uint32_t probes, uint64_t *unit, uint32_t *class)
 {
 	for (*class = smallest_class; *class <= heap->top_class; ++*class) {
 		*unit = listed_with_room(heap, *class, request, probes);
-		if (*unit == BUDDY_NONE)
+		if (*unit == BUDDY_NO_UNIT)
 			*unit = fresh_with_room(heap, *class, request);
-		if (*unit != BUDDY_NONE)
+		if (*unit != BUDDY_NO_UNIT)
 			return true;
 	}
 	return false;
 }
 
 bool buddy_find_aligned(struct buddy_heap *heap, uint32_t smallest_class, const struct kml_request *request,
-			uint32_t *unit, uint32_t *class)
+			uint64_t *unit, uint32_t *class)
 {
 	return find_aligned(heap, smallest_class, request, ALIGNED_PROBES, unit, class) ||
 	       find_aligned(heap, smallest_class, request, UINT32_MAX, unit, class);
 }
 
-/* Could the empty arena grant it? */
-static bool possible(const struct buddy_heap *heap, const struct kml_request *request)
+/* The smallest root of an empty arena that alloc would take for the request; false: none will do. */
+static bool root_for(const struct buddy_heap *heap, uint32_t wanted_class, const struct kml_request *request,
+		     uint64_t *unit, uint32_t *class)
 {
-	for (uint32_t i = 0; i < heap->run_count; i++)
-		if (buddy_root_with_room(heap, &heap->run[i], heap->run[i].first_unit, request) != BUDDY_NONE)
-			return true;
-	return false;
+	struct buddy_class_set roots = {{0}};
+	for (uint32_t i = 0; i < heap->run_count; i++) {
+		const struct buddy_run *run = &heap->run[i];
+		if (buddy_root_with_room(heap, run, run->first_unit, request) != BUDDY_NO_UNIT)
+			roots.word[run->class / 64] |= 1ull << run->class % 64;
+	}
+	*class = BUDDY_NONE;
+	if (request->align_bytes <= heap->natural_align)
+		*class = buddy_lowest_class(&roots, &heap->table.sources[wanted_class], wanted_class);
+	if (*class == BUDDY_NONE)
+		*class = buddy_lowest_class(&roots, &roots, wanted_class);
+	if (*class == BUDDY_NONE)
+		return false;
+	const struct buddy_run *run = &heap->run[heap->run_of_class[*class]];
+	*unit = buddy_root_with_room(heap, run, run->first_unit, request);
+	return true;
 }
 
 enum kml_status buddy_refusal(const struct buddy_heap *heap, uint32_t smallest_class, const struct kml_request *request)
 {
-	if (!possible(heap, request))
+	uint64_t unit;
+	uint32_t class, child;
+	bool aligned = request->align_bytes > heap->natural_align;
+	if (!root_for(heap, smallest_class, request, &unit, &class))
 		return KML_IMPOSSIBLE;
-	return heap->free_units < heap->table.size_units[smallest_class] ? KML_NO_MEMORY : KML_NO_RUN;
+	while ((child = buddy_choose_child(heap, unit, class, smallest_class, request, aligned, BUDDY_PLACES)) !=
+	       BUDDY_NONE) {
+		unit += heap->table.split[class].offset_units[child];
+		class = heap->table.split[class].child[child];
+	}
+	return heap->free_units < heap->table.size_units[class] ? KML_NO_MEMORY : KML_NO_RUN;
 }
 
 /* ----------------------------------------------------------------------------------------------- from address to block
  */
 
-static const struct buddy_run *run_at(const struct buddy_heap *heap, uint32_t unit)
+static const struct buddy_run *run_at(const struct buddy_heap *heap, uint64_t unit)
 {
 	uint32_t i = 0;
 	while (heap->run[i].end_unit <= unit)
@@ -346,7 +366,7 @@ static const struct buddy_run *run_at(const struct buddy_heap *heap, uint32_t un
 }
 
 /* The child of a split block that the unit lies in. */
-static uint32_t child_at(const struct buddy_split *split, uint32_t offset_units)
+static uint32_t child_at(const struct buddy_split *split, uint64_t offset_units)
 {
 	uint32_t child = split->child_count - 1;
 	while (split->offset_units[child] > offset_units)
@@ -358,16 +378,16 @@ static uint32_t child_at(const struct buddy_split *split, uint32_t offset_units)
  * The state of the block that a unit lies in, by descent from its root. A node of the tree is a block when the
  * descriptor at its start has its class; when it is split, its first child or a descendant of that starts there.
  */
-static enum buddy_state state_at(const struct buddy_heap *heap, uint32_t unit)
+static enum buddy_state state_at(const struct buddy_heap *heap, uint64_t unit)
 {
 	const struct buddy_run *run = run_at(heap, unit);
 	if (unit >= run->fresh_unit)
 		return BUDDY_FREE;
 	uint32_t class = run->class;
-	uint32_t start = unit - (unit - run->first_unit) % heap->table.size_units[class];
+	uint64_t start = unit - (unit - run->first_unit) % heap->table.size_units[class];
 	while (heap->blocks[start].class != class) {
 		const struct buddy_split *split = &heap->table.split[class];
-		KML_CHECK(split->child_count > 0, "unit %u lies in no block", unit);
+		KML_CHECK(split->child_count > 0, "unit %" PRIu64 " lies in no block", unit);
 		uint32_t child = child_at(split, unit - start);
 		start += split->offset_units[child];
 		class = split->child[child];
@@ -375,26 +395,24 @@ static enum buddy_state state_at(const struct buddy_heap *heap, uint32_t unit)
 	return (enum buddy_state)heap->blocks[start].state;
 }
 
-enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t address, uint32_t *unit)
+enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t address, uint64_t *unit)
 {
 	if (address >= heap->end_bytes)
 		return KML_FOREIGN;
-	*unit = (uint32_t)buddy_unit_of(heap, address);
+	*unit = buddy_unit_of(heap, address);
 	if (heap->blocks[*unit].state == BUDDY_HANDED_OUT)
-		*unit = heap->blocks[*unit].start;
+		*unit = heap->blocks[*unit].next;
 	const struct buddy_block *block = &heap->blocks[*unit];
-	uint64_t handed_out = *unit * heap->unit_bytes;
-	if (block->state == BUDDY_GRANTED_PADDED)
-		handed_out += block->padding_bytes;
+	uint64_t handed_out = *unit * heap->unit_bytes + buddy_padding_of(heap, block);
 	if ((block->state == BUDDY_GRANTED || block->state == BUDDY_GRANTED_PADDED) && handed_out == address)
 		return KML_OK;
-	return state_at(heap, (uint32_t)buddy_unit_of(heap, address)) == BUDDY_FREE ? KML_DOUBLE_FREE : KML_INTERIOR;
+	return state_at(heap, buddy_unit_of(heap, address)) == BUDDY_FREE ? KML_DOUBLE_FREE : KML_INTERIOR;
 }
 
 uint64_t buddy_usable(const struct kml_heap *base, uint64_t address)
 {
 	const struct buddy_heap *heap = const_heap_of(base);
-	uint32_t unit;
+	uint64_t unit;
 	if (buddy_resolve(heap, address, &unit) != KML_OK)
 		return 0;
 	uint64_t padding_bytes = address - unit * heap->unit_bytes;
@@ -445,15 +463,15 @@ uint32_t buddy_free_areas(const struct kml_heap *base, struct kml_free_area *are
 
 /* What a walk over the trees found. */
 struct census {
-	uint32_t free_count[BUDDY_CLASSES_MAX];
+	uint64_t free_count[BUDDY_CLASSES_MAX];
 	uint64_t free_units, granted_bytes, padding_bytes, block_count;
 };
 
 /* A node of a tree, with the places its block must remember. */
 struct node {
-	uint32_t unit;
+	uint64_t unit;
 	uint32_t class;
-	uint16_t place, kept;
+	uint32_t place, kept;
 };
 
 static bool check_free_block(const struct buddy_heap *heap, const struct node *node, struct census *census)
@@ -468,15 +486,17 @@ static bool check_granted_block(const struct buddy_heap *heap, const struct node
 				struct kml_error *error)
 {
 	const struct buddy_block *block = &heap->blocks[node->unit];
-	uint64_t padding_bytes = block->state == BUDDY_GRANTED_PADDED ? block->padding_bytes : 0;
+	uint64_t padding_bytes = buddy_padding_of(heap, block);
 	uint64_t block_bytes = class_bytes(heap, node->class);
 	if (padding_bytes >= block_bytes)
-		return kml_fail(error, "the block at unit %u of %llu bytes is padded by %llu", node->unit,
+		return kml_fail(error, "the block at unit %" PRIu64 " of %llu bytes is padded by %llu", node->unit,
 				(unsigned long long)block_bytes, (unsigned long long)padding_bytes);
-	uint32_t handed_out = (uint32_t)buddy_unit_of(heap, node->unit * heap->unit_bytes + padding_bytes);
+	uint64_t handed_out = buddy_unit_of(heap, node->unit * heap->unit_bytes + padding_bytes);
 	const struct buddy_block *mark = &heap->blocks[handed_out];
-	if (handed_out != node->unit && (mark->state != BUDDY_HANDED_OUT || mark->start != node->unit))
-		return kml_fail(error, "the padded block at unit %u is not marked at unit %u, where it was handed out",
+	if (handed_out != node->unit && (mark->state != BUDDY_HANDED_OUT || mark->next != node->unit))
+		return kml_fail(error,
+				"the padded block at unit %" PRIu64 " is not marked at unit %" PRIu64
+				", where it was handed out",
 				node->unit, handed_out);
 	census->granted_bytes += block_bytes - padding_bytes;
 	census->padding_bytes += padding_bytes;
@@ -489,8 +509,9 @@ static bool check_block(const struct buddy_heap *heap, const struct node *node, 
 	const struct buddy_block *block = &heap->blocks[node->unit];
 	census->block_count++;
 	if (heap->shape == BUDDY_PLACES && (block->place != node->place || block->kept != node->kept))
-		return kml_fail(error, "the block at unit %u remembers place %u and keeps %u; its tree says %u and %u",
-				node->unit, block->place, block->kept, node->place, node->kept);
+		return kml_fail(
+			error, "the block at unit %" PRIu64 " remembers place %u and keeps %u; its tree says %u and %u",
+			node->unit, block->place, block->kept, node->place, node->kept);
 	switch (block->state) {
 	case BUDDY_FREE:
 		return check_free_block(heap, node, census);
@@ -498,7 +519,7 @@ static bool check_block(const struct buddy_heap *heap, const struct node *node, 
 	case BUDDY_GRANTED_PADDED:
 		return check_granted_block(heap, node, census, error);
 	default:
-		return kml_fail(error, "unit %u, where a block of class %u starts, has state %u", node->unit,
+		return kml_fail(error, "unit %" PRIu64 ", where a block of class %u starts, has state %u", node->unit,
 				node->class, block->state);
 	}
 }
@@ -529,18 +550,20 @@ static bool check_tree(const struct buddy_heap *heap, struct node root, struct c
 		const struct buddy_split *split = &heap->table.split[node.class];
 		if (heap->blocks[node.unit].class > node.class || split->child_count == 0)
 			return kml_fail(error,
-					"at unit %u starts a block of class %u, where the tree has one of class %u",
+					"at unit %" PRIu64
+					" starts a block of class %u, where the tree has one of class %u",
 					node.unit, heap->blocks[node.unit].class, node.class);
 		if (all_children_free(heap, &node))
 			return kml_fail(error,
-					"all children of the block of class %u at unit %u are free and not merged",
+					"all children of the block of class %u at unit %" PRIu64
+					" are free and not merged",
 					node.class, node.unit);
 		for (uint32_t i = split->child_count; i-- > 0;)
 			stack[depth++] = (struct node){node.unit + split->offset_units[i], split->child[i],
-						       (uint16_t)(node.class * BUDDY_CHILDREN_MAX + i),
+						       node.class * BUDDY_CHILDREN_MAX + i,
 						       i == 0                        ? node.place
 						       : i == split->child_count - 1 ? node.kept
-										     : (uint16_t)0};
+										     : 0};
 	}
 	return true;
 }
@@ -549,50 +572,57 @@ static bool check_trees(const struct buddy_heap *heap, struct census *census, st
 {
 	for (uint32_t i = 0; i < heap->run_count; i++) {
 		const struct buddy_run *run = &heap->run[i];
-		uint32_t size_units = heap->table.size_units[run->class];
-		for (uint32_t unit = run->first_unit; unit < run->fresh_unit; unit += size_units)
+		uint64_t size_units = heap->table.size_units[run->class];
+		for (uint64_t unit = run->first_unit; unit < run->fresh_unit; unit += size_units)
 			if (!check_tree(heap, (struct node){unit, run->class, BUDDY_PLACE_ROOT, 0}, census, error))
 				return false;
-		uint32_t fresh_roots = (run->end_unit - run->fresh_unit) / size_units;
+		uint64_t fresh_roots = (run->end_unit - run->fresh_unit) / size_units;
 		census->free_count[run->class] += fresh_roots;
-		census->free_units += (uint64_t)fresh_roots * size_units;
+		census->free_units += fresh_roots * size_units;
 	}
 	return true;
 }
 
 /* As many as the walk found, all free and of this class: then they are the same, for none can be listed twice. */
-static bool check_list(const struct buddy_heap *heap, uint32_t class, uint32_t expected, struct kml_error *error)
+static bool check_list(const struct buddy_heap *heap, uint32_t class, uint64_t expected, struct kml_error *error)
 {
-	uint32_t listed = 0, last = buddy_head(heap, class);
-	for (uint32_t unit = buddy_next_listed(heap, class, BUDDY_NONE); unit != BUDDY_NONE;
+	uint64_t listed = 0, last = buddy_head(heap, class);
+	for (uint64_t unit = buddy_next_listed(heap, class, BUDDY_NO_UNIT); unit != BUDDY_NO_UNIT;
 	     unit = buddy_next_listed(heap, class, unit)) {
 		const struct buddy_block *block = &heap->blocks[unit];
 		if (++listed > expected)
-			return kml_fail(error, "the free list of class %u has more blocks than the %u that are free",
+			return kml_fail(error,
+					"the free list of class %u has more blocks than the %" PRIu64 " that are free",
 					class, expected);
 		if (unit >= heap->units || block->state != BUDDY_FREE || block->class != class)
-			return kml_fail(error, "unit %u on the free list of class %u is not a free block of it", unit,
+			return kml_fail(error,
+					"unit %" PRIu64 " on the free list of class %u is not a free block of it", unit,
 					class);
 		if (heap->policy != BUDDY_LOWEST && block->prev != last)
-			return kml_fail(error, "unit %u on the free list of class %u points back to %u, not %u", unit,
-					class, block->prev, last);
+			return kml_fail(error,
+					"unit %" PRIu64 " on the free list of class %u points back to %" PRIu64
+					", not %" PRIu64,
+					unit, class, (uint64_t)block->prev, last);
 		last = unit;
 	}
 	return listed == expected ||
-	       kml_fail(error, "the free list of class %u has %u blocks, %u are free", class, listed, expected);
+	       kml_fail(error, "the free list of class %u has %" PRIu64 " blocks, %" PRIu64 " are free", class, listed,
+			expected);
 }
 
 static bool check_lists(const struct buddy_heap *heap, const struct census *census, struct kml_error *error)
 {
 	for (uint32_t class = 0; class < heap->table.class_count; class ++) {
-		uint32_t count = census->free_count[class];
+		uint64_t count = census->free_count[class];
 		if (heap->free_count[class] != count)
-			return kml_fail(error, "%u free blocks of class %u are counted, the walk finds %u",
+			return kml_fail(error,
+					"%" PRIu64 " free blocks of class %u are counted, the walk finds %" PRIu64,
 					heap->free_count[class], class, count);
 		if (buddy_class_in(&heap->nonempty, class) != (count > 0))
-			return kml_fail(error, "class %u has %u free blocks and its bit says otherwise", class, count);
+			return kml_fail(error, "class %u has %" PRIu64 " free blocks and its bit says otherwise", class,
+					count);
 		const struct buddy_run *run = &heap->run[heap->run_of_class[class]];
-		uint32_t fresh_roots = (run->end_unit - run->fresh_unit) / heap->table.size_units[class];
+		uint64_t fresh_roots = (run->end_unit - run->fresh_unit) / heap->table.size_units[class];
 		if (!check_list(heap, class, count - fresh_roots, error))
 			return false;
 	}

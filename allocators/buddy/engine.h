@@ -17,7 +17,7 @@
  * each block is touched. The whole root blocks at the end of the arena that were never used are not touched at all
  * (`fresh`): an arena of 1 TiB with 4 KiB units costs a few pages until it is used.
  *
- * Cost: alloc and free O(depth x children), a free list operation O(1); policy `lowest` adds six words at most. An
+ * Cost: alloc and free O(depth x children), a free list operation O(1); policy `lowest` adds seven words at most. An
  * aligned request that no class meets by nature looks at a few blocks of each class, and only when these will not do at
  * all blocks of the classes in question.
  *
@@ -38,7 +38,8 @@
 #include "allocators/buddy/table.h"
 #include "kmemlab/support/error.h"
 
-#define BUDDY_NONE UINT32_MAX
+#define BUDDY_NONE UINT32_MAX /* no class, no child */
+#define BUDDY_NO_UNIT ADDRESS_SET_NONE
 #define BUDDY_ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* How buddies are found; always a compile-time constant. */
@@ -56,27 +57,26 @@ enum buddy_state {
 	BUDDY_INSIDE,         /* no block starts here */
 	BUDDY_FREE,           /* a free block starts here */
 	BUDDY_GRANTED,        /* a granted block starts here, and so does what was handed out */
-	BUDDY_GRANTED_PADDED, /* a granted block starts here; what was handed out starts padding_bytes later */
+	BUDDY_GRANTED_PADDED, /* a granted block starts here; what was handed out starts after some padding */
 	BUDDY_HANDED_OUT,     /* the handed out address of a padded block lies in this unit */
 };
 
-enum { BUDDY_PLACE_ROOT = UINT16_MAX }; /* a root block has no parent */
+enum { BUDDY_LINK_BITS = 42, BUDDY_PLACE_BITS = 12, BUDDY_PLACE_ROOT = (1 << BUDDY_PLACE_BITS) - 1 };
 
+/*
+ * A descriptor. FREE: next and prev are units, in the list of the class, circular through the list's head.
+ * GRANTED_PADDED: the padding is next units and prev bytes. HANDED_OUT: next is the unit of the block's start.
+ */
 struct buddy_block {
-	union {
-		struct {
-			uint32_t next, prev; /* FREE: in the list of its class, circular through the list's head */
-		};
-		uint64_t padding_bytes; /* GRANTED_PADDED */
-		uint32_t start;         /* HANDED_OUT: unit of the block's start */
-	};
-	uint16_t place; /* in the parent: parent's class * BUDDY_CHILDREN_MAX + which child; PLACES only */
-	uint16_t kept;  /* first child: the parent's place; last child: what the parent kept; PLACES only */
-	uint8_t class;
-	uint8_t state; /* enum buddy_state */
-	uint16_t unused;
+	uint64_t next : BUDDY_LINK_BITS;
+	uint64_t place : BUDDY_PLACE_BITS; /* in the parent: its class * BUDDY_CHILDREN_MAX + which child; or ROOT */
+	uint64_t class : 8;
+	uint64_t prev : BUDDY_LINK_BITS;
+	uint64_t kept : BUDDY_PLACE_BITS; /* first child: the parent's place; last child: what the parent kept */
+	uint64_t state : 4;               /* enum buddy_state */
 };
 _Static_assert(sizeof(struct buddy_block) == 16, "a descriptor is 16 bytes");
+_Static_assert((int)BUDDY_LINK_BITS == (int)BUDDY_SIZE_BITS, "every unit can be linked");
 _Static_assert((BUDDY_CLASSES_MAX - 1) * BUDDY_CHILDREN_MAX + BUDDY_CHILDREN_MAX - 1 < BUDDY_PLACE_ROOT,
 	       "every place is told from a root");
 
@@ -84,7 +84,7 @@ _Static_assert((BUDDY_CLASSES_MAX - 1) * BUDDY_CHILDREN_MAX + BUDDY_CHILDREN_MAX
  */
 struct buddy_run {
 	uint32_t class;
-	uint32_t first_unit, fresh_unit, end_unit;
+	uint64_t first_unit, fresh_unit, end_unit;
 };
 
 struct buddy_heap {
@@ -92,7 +92,7 @@ struct buddy_heap {
 	struct kml_arena *arena;
 
 	struct buddy_block *blocks; /* a descriptor a unit, then the heads of the free lists */
-	uint32_t units;
+	uint64_t units;
 	uint32_t top_class; /* of the largest root */
 	uint64_t end_bytes; /* of the last whole unit */
 	uint64_t unit_bytes;
@@ -103,7 +103,7 @@ struct buddy_heap {
 	enum buddy_shape shape; /* for the self-check */
 
 	struct buddy_class_set nonempty;        /* classes with free blocks */
-	uint32_t free_count[BUDDY_CLASSES_MAX]; /* fresh roots included */
+	uint64_t free_count[BUDDY_CLASSES_MAX]; /* fresh roots included */
 	uint64_t free_units;
 	uint64_t granted_bytes, padding_bytes;
 	uint64_t block_count; /* descriptors in use */
@@ -165,28 +165,28 @@ enum kml_status buddy_free_by_places(struct kml_heap *heap, const struct kml_rel
 
 /* Give the first fresh root of the class a descriptor and put it on its list. There must be one. */
 void buddy_touch_fresh(struct buddy_heap *heap, uint32_t class);
-/* The first root in [from_unit, run's end) that has room for an aligned request; BUDDY_NONE. O(aligned places in the
+/* The first root in [from_unit, run's end) that has room for an aligned request; BUDDY_NO_UNIT. O(aligned places in the
  * run). */
-uint32_t buddy_root_with_room(const struct buddy_heap *heap, const struct buddy_run *run, uint32_t from_unit,
+uint64_t buddy_root_with_room(const struct buddy_heap *heap, const struct buddy_run *run, uint64_t from_unit,
 			      const struct kml_request *request);
 /* A free block with room for an aligned request, of the smallest class that has one; false: none. */
 bool buddy_find_aligned(struct buddy_heap *heap, uint32_t smallest_class, const struct kml_request *request,
-			uint32_t *unit, uint32_t *class);
+			uint64_t *unit, uint32_t *class);
 /* Why nothing was found for a request whose smallest class this is. */
 enum kml_status buddy_refusal(const struct buddy_heap *heap, uint32_t smallest_class,
 			      const struct kml_request *request);
 /* The granted block that was handed out at this address, or why there is none. O(1) for a padded block, else O(depth).
  */
-enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t address, uint32_t *unit);
+enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t address, uint64_t *unit);
 
 /* ------------------------------------------------------------------------------------------------ free lists */
 
-BUDDY_ALWAYS_INLINE uint32_t buddy_head(const struct buddy_heap *heap, uint32_t class)
+BUDDY_ALWAYS_INLINE uint64_t buddy_head(const struct buddy_heap *heap, uint32_t class)
 {
 	return heap->units + class;
 }
 
-BUDDY_ALWAYS_INLINE void buddy_link(struct buddy_heap *heap, uint32_t unit, uint32_t prev, uint32_t next)
+BUDDY_ALWAYS_INLINE void buddy_link(struct buddy_heap *heap, uint64_t unit, uint64_t prev, uint64_t next)
 {
 	heap->blocks[unit].prev = prev;
 	heap->blocks[unit].next = next;
@@ -194,10 +194,10 @@ BUDDY_ALWAYS_INLINE void buddy_link(struct buddy_heap *heap, uint32_t unit, uint
 	heap->blocks[next].prev = unit;
 }
 
-BUDDY_ALWAYS_INLINE void buddy_push(struct buddy_heap *heap, uint32_t unit, uint32_t class)
+BUDDY_ALWAYS_INLINE void buddy_push(struct buddy_heap *heap, uint64_t unit, uint32_t class)
 {
 	struct buddy_block *block = &heap->blocks[unit];
-	uint32_t head = buddy_head(heap, class);
+	uint64_t head = buddy_head(heap, class);
 	block->class = (uint8_t) class;
 	block->state = BUDDY_FREE;
 	heap->free_count[class]++;
@@ -210,7 +210,7 @@ BUDDY_ALWAYS_INLINE void buddy_push(struct buddy_heap *heap, uint32_t unit, uint
 		address_set_add(&heap->addresses[class], unit);
 }
 
-BUDDY_ALWAYS_INLINE void buddy_remove(struct buddy_heap *heap, uint32_t unit, uint32_t class)
+BUDDY_ALWAYS_INLINE void buddy_remove(struct buddy_heap *heap, uint64_t unit, uint32_t class)
 {
 	const struct buddy_block *block = &heap->blocks[unit];
 	if (--heap->free_count[class] == 0)
@@ -223,14 +223,15 @@ BUDDY_ALWAYS_INLINE void buddy_remove(struct buddy_heap *heap, uint32_t unit, ui
 	heap->blocks[block->next].prev = block->prev;
 }
 
-/* The listed free block after `unit` (BUDDY_NONE: the first) in the order of the policy; BUDDY_NONE at the end. */
-BUDDY_ALWAYS_INLINE uint32_t buddy_next_listed(const struct buddy_heap *heap, uint32_t class, uint32_t unit)
+/* The listed free block after `unit` (BUDDY_NO_UNIT: the first) in the order of the policy; BUDDY_NO_UNIT at the end.
+ */
+BUDDY_ALWAYS_INLINE uint64_t buddy_next_listed(const struct buddy_heap *heap, uint32_t class, uint64_t unit)
 {
 	if (heap->policy == BUDDY_LOWEST)
-		return address_set_next(&heap->addresses[class], unit == BUDDY_NONE ? 0 : unit + 1);
-	uint32_t head = buddy_head(heap, class);
-	uint32_t next = heap->blocks[unit == BUDDY_NONE ? head : unit].next;
-	return next == head ? BUDDY_NONE : next;
+		return address_set_next(&heap->addresses[class], unit == BUDDY_NO_UNIT ? 0 : unit + 1);
+	uint64_t head = buddy_head(heap, class);
+	uint64_t next = heap->blocks[unit == BUDDY_NO_UNIT ? head : unit].next;
+	return next == head ? BUDDY_NO_UNIT : next;
 }
 
 BUDDY_ALWAYS_INLINE bool buddy_has_fresh(const struct buddy_heap *heap, uint32_t class)
@@ -240,10 +241,11 @@ BUDDY_ALWAYS_INLINE bool buddy_has_fresh(const struct buddy_heap *heap, uint32_t
 }
 
 /* Take the policy's choice from a class that is not empty. Fresh roots count as freed before all others. */
-BUDDY_ALWAYS_INLINE uint32_t buddy_pop(struct buddy_heap *heap, uint32_t class)
+BUDDY_ALWAYS_INLINE uint64_t buddy_pop(struct buddy_heap *heap, uint32_t class)
 {
-	uint32_t unit = buddy_next_listed(heap, class, BUDDY_NONE);
-	if (__builtin_expect(buddy_has_fresh(heap, class) && (unit == BUDDY_NONE || heap->policy == BUDDY_FIFO), 0)) {
+	uint64_t unit = buddy_next_listed(heap, class, BUDDY_NO_UNIT);
+	if (__builtin_expect(buddy_has_fresh(heap, class) && (unit == BUDDY_NO_UNIT || heap->policy == BUDDY_FIFO),
+			     0)) {
 		unit = heap->run[heap->run_of_class[class]].fresh_unit;
 		buddy_touch_fresh(heap, class);
 	}
@@ -253,9 +255,9 @@ BUDDY_ALWAYS_INLINE uint32_t buddy_pop(struct buddy_heap *heap, uint32_t class)
 
 /* ------------------------------------------------------------------------------------------------- the rule */
 
-BUDDY_ALWAYS_INLINE uint32_t buddy_size_units(const struct buddy_heap *heap, uint32_t class, enum buddy_shape shape)
+BUDDY_ALWAYS_INLINE uint64_t buddy_size_units(const struct buddy_heap *heap, uint32_t class, enum buddy_shape shape)
 {
-	return shape == BUDDY_HALVES ? 1u << class : heap->table.size_units[class];
+	return shape == BUDDY_HALVES ? 1ull << class : heap->table.size_units[class];
 }
 
 BUDDY_ALWAYS_INLINE uint32_t buddy_child_count(const struct buddy_heap *heap, uint32_t class, enum buddy_shape shape)
@@ -271,10 +273,10 @@ BUDDY_ALWAYS_INLINE uint32_t buddy_child_class(const struct buddy_heap *heap, ui
 	return shape == BUDDY_HALVES ? class - 1 : heap->table.split[class].child[child];
 }
 
-BUDDY_ALWAYS_INLINE uint32_t buddy_child_offset(const struct buddy_heap *heap, uint32_t class, uint32_t child,
+BUDDY_ALWAYS_INLINE uint64_t buddy_child_offset(const struct buddy_heap *heap, uint32_t class, uint32_t child,
 						enum buddy_shape shape)
 {
-	return shape == BUDDY_HALVES ? child << (class - 1) : heap->table.split[class].offset_units[child];
+	return shape == BUDDY_HALVES ? (uint64_t)child << (class - 1) : heap->table.split[class].offset_units[child];
 }
 
 BUDDY_ALWAYS_INLINE uint64_t buddy_units_for(const struct buddy_heap *heap, uint64_t size_bytes)
@@ -326,13 +328,27 @@ BUDDY_ALWAYS_INLINE uint32_t buddy_source(const struct buddy_heap *heap, uint32_
 /* ------------------------------------------------------------------------------------------- split and merge */
 
 /* Bytes from a block's start to the first aligned address in it. */
-BUDDY_ALWAYS_INLINE uint64_t buddy_padding(const struct buddy_heap *heap, uint32_t unit, uint64_t align_bytes)
+BUDDY_ALWAYS_INLINE uint64_t buddy_padding(const struct buddy_heap *heap, uint64_t unit, uint64_t align_bytes)
 {
 	return align_bytes > 1 ? -(unit * heap->unit_bytes) & (align_bytes - 1) : 0;
 }
 
+/* What a granted block in its descriptor says of it. */
+BUDDY_ALWAYS_INLINE uint64_t buddy_padding_of(const struct buddy_heap *heap, const struct buddy_block *block)
+{
+	return block->state == BUDDY_GRANTED_PADDED ? block->next * heap->unit_bytes + block->prev : 0;
+}
+
+BUDDY_ALWAYS_INLINE void buddy_set_padding(const struct buddy_heap *heap, struct buddy_block *block,
+					   uint64_t padding_bytes)
+{
+	block->state = BUDDY_GRANTED_PADDED;
+	block->next = padding_bytes / heap->unit_bytes;
+	block->prev = padding_bytes % heap->unit_bytes;
+}
+
 /* Has the block room for the request at an aligned address? */
-BUDDY_ALWAYS_INLINE bool buddy_has_room(const struct buddy_heap *heap, uint32_t unit, uint64_t size_units,
+BUDDY_ALWAYS_INLINE bool buddy_has_room(const struct buddy_heap *heap, uint64_t unit, uint64_t size_units,
 					const struct kml_request *request)
 {
 	uint64_t block_bytes = size_units * heap->unit_bytes;
@@ -341,15 +357,15 @@ BUDDY_ALWAYS_INLINE bool buddy_has_room(const struct buddy_heap *heap, uint32_t 
 }
 
 /* Split a block that is on no list: all children but `chosen` become free, which is left to the caller. */
-BUDDY_ALWAYS_INLINE void buddy_split(struct buddy_heap *heap, uint32_t unit, uint32_t class, uint32_t chosen,
+BUDDY_ALWAYS_INLINE void buddy_split(struct buddy_heap *heap, uint64_t unit, uint32_t class, uint32_t chosen,
 				     enum buddy_shape shape)
 {
 	uint32_t count = buddy_child_count(heap, class, shape);
-	uint16_t place = heap->blocks[unit].place, kept = heap->blocks[unit].kept;
+	uint32_t place = heap->blocks[unit].place, kept = heap->blocks[unit].kept;
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t child = unit + buddy_child_offset(heap, class, i, shape);
+		uint64_t child = unit + buddy_child_offset(heap, class, i, shape);
 		if (shape == BUDDY_PLACES) {
-			heap->blocks[child].place = (uint16_t)(class * BUDDY_CHILDREN_MAX + i);
+			heap->blocks[child].place = class * BUDDY_CHILDREN_MAX + i;
 			heap->blocks[child].kept = i == 0 ? place : i == count - 1 ? kept : 0;
 		}
 		if (i != chosen)
@@ -363,7 +379,7 @@ BUDDY_ALWAYS_INLINE void buddy_split(struct buddy_heap *heap, uint32_t unit, uin
  * The child to go on with when a block of `class` is split for the request: the smallest with room for it, one that
  * splits into exactly the wanted class before others, the lowest of equals. BUDDY_NONE: the block is granted as it is.
  */
-BUDDY_ALWAYS_INLINE uint32_t buddy_choose_child(const struct buddy_heap *heap, uint32_t unit, uint32_t class,
+BUDDY_ALWAYS_INLINE uint32_t buddy_choose_child(const struct buddy_heap *heap, uint64_t unit, uint32_t class,
 						uint32_t wanted_class, const struct kml_request *request, bool aligned,
 						enum buddy_shape shape)
 {
@@ -391,7 +407,7 @@ BUDDY_ALWAYS_INLINE uint32_t buddy_choose_child(const struct buddy_heap *heap, u
 }
 
 /* Split a block that is on no list down to what the request needs; *unit and *class become the block to grant. */
-BUDDY_ALWAYS_INLINE void buddy_carve(struct buddy_heap *heap, uint32_t *unit, uint32_t *class, uint32_t wanted_class,
+BUDDY_ALWAYS_INLINE void buddy_carve(struct buddy_heap *heap, uint64_t *unit, uint32_t *class, uint32_t wanted_class,
 				     const struct kml_request *request, bool aligned, enum buddy_shape shape)
 {
 	for (;;) {
@@ -405,12 +421,12 @@ BUDDY_ALWAYS_INLINE void buddy_carve(struct buddy_heap *heap, uint32_t *unit, ui
 }
 
 /* By address: merge the block, on no list, with its buddy as long as that is free. */
-BUDDY_ALWAYS_INLINE void buddy_merge_halves(struct buddy_heap *heap, uint32_t *unit, uint32_t *class)
+BUDDY_ALWAYS_INLINE void buddy_merge_halves(struct buddy_heap *heap, uint64_t *unit, uint32_t *class)
 {
 	struct buddy_block *blocks = heap->blocks;
 	while (*class < heap->top_class) {
-		uint32_t buddy = *unit ^ 1u << *class, parent = *unit & ~(1u << *class);
-		bool inside = (uint64_t)parent + (2ull << *class) <= heap->units;
+		uint64_t buddy = *unit ^ 1ull << *class, parent = *unit & ~(1ull << *class);
+		bool inside = parent + (2ull << *class) <= heap->units;
 		if (!inside || blocks[buddy].state != BUDDY_FREE || blocks[buddy].class != *class)
 			return;
 		buddy_remove(heap, buddy, *class);
@@ -428,7 +444,7 @@ BUDDY_ALWAYS_INLINE void buddy_merge_halves(struct buddy_heap *heap, uint32_t *u
  * class is that child, because the nodes of the tree that start at one address differ in class.
  */
 BUDDY_ALWAYS_INLINE bool buddy_siblings_free(const struct buddy_heap *heap, const struct buddy_split *split,
-					     uint32_t parent, uint32_t self)
+					     uint64_t parent, uint32_t self)
 {
 	for (uint32_t i = 0; i < split->child_count; i++) {
 		const struct buddy_block *sibling = &heap->blocks[parent + split->offset_units[i]];
@@ -438,18 +454,18 @@ BUDDY_ALWAYS_INLINE bool buddy_siblings_free(const struct buddy_heap *heap, cons
 	return true;
 }
 
-BUDDY_ALWAYS_INLINE void buddy_merge_places(struct buddy_heap *heap, uint32_t *unit, uint32_t *class)
+BUDDY_ALWAYS_INLINE void buddy_merge_places(struct buddy_heap *heap, uint64_t *unit, uint32_t *class)
 {
 	struct buddy_block *blocks = heap->blocks;
 	while (blocks[*unit].place != BUDDY_PLACE_ROOT) {
-		uint32_t parent_class = blocks[*unit].place / BUDDY_CHILDREN_MAX;
-		uint32_t self = blocks[*unit].place % BUDDY_CHILDREN_MAX;
+		uint32_t place = blocks[*unit].place;
+		uint32_t parent_class = place / BUDDY_CHILDREN_MAX, self = place % BUDDY_CHILDREN_MAX;
 		const struct buddy_split *split = &heap->table.split[parent_class];
-		uint32_t parent = *unit - split->offset_units[self];
+		uint64_t parent = *unit - split->offset_units[self];
 		if (!buddy_siblings_free(heap, split, parent, self))
 			return;
 		for (uint32_t i = 0; i < split->child_count; i++) {
-			uint32_t child = parent + split->offset_units[i];
+			uint64_t child = parent + split->offset_units[i];
 			if (i != self)
 				buddy_remove(heap, child, split->child[i]);
 			blocks[child].state = BUDDY_INSIDE;
@@ -471,23 +487,22 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_refuse(enum kml_status status)
 }
 
 /* Mark the block granted and hand it out from its first aligned address on. */
-BUDDY_ALWAYS_INLINE struct kml_grant buddy_grant(struct buddy_heap *heap, uint32_t unit, uint32_t class,
+BUDDY_ALWAYS_INLINE struct kml_grant buddy_grant(struct buddy_heap *heap, uint64_t unit, uint32_t class,
 						 const struct kml_request *request, bool aligned,
 						 enum buddy_shape shape)
 {
-	uint32_t size_units = buddy_size_units(heap, class, shape);
+	uint64_t size_units = buddy_size_units(heap, class, shape);
 	uint64_t address = unit * heap->unit_bytes, block_bytes = size_units * heap->unit_bytes;
 	uint64_t padding_bytes = aligned ? buddy_padding(heap, unit, request->align_bytes) : 0;
 	struct buddy_block *block = &heap->blocks[unit];
 	block->class = (uint8_t) class;
 	block->state = BUDDY_GRANTED;
 	if (padding_bytes > 0) {
-		block->state = BUDDY_GRANTED_PADDED;
-		block->padding_bytes = padding_bytes;
+		buddy_set_padding(heap, block, padding_bytes);
 		uint64_t handed_out = buddy_unit_of(heap, address + padding_bytes);
 		if (handed_out != unit) {
 			heap->blocks[handed_out].state = BUDDY_HANDED_OUT;
-			heap->blocks[handed_out].start = unit;
+			heap->blocks[handed_out].next = unit;
 		}
 	}
 	heap->free_units -= size_units;
@@ -515,7 +530,8 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_alloc(struct buddy_heap *heap, const 
 	uint64_t size_units = buddy_units_for(heap, request->size_bytes);
 	if (size_units > buddy_size_units(heap, heap->top_class, shape))
 		return buddy_refuse(KML_IMPOSSIBLE);
-	uint32_t wanted, unit, class;
+	uint32_t wanted, class;
+	uint64_t unit;
 	if (shape == BUDDY_HALVES)
 		wanted = size_units > 1 ? 64 - (uint32_t)__builtin_clzll(size_units - 1) : 0;
 	else
@@ -536,10 +552,10 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_alloc(struct buddy_heap *heap, const 
 	return buddy_grant(heap, unit, class, request, false, shape);
 }
 
-BUDDY_ALWAYS_INLINE enum kml_status buddy_resolve(const struct buddy_heap *heap, uint64_t address, uint32_t *unit)
+BUDDY_ALWAYS_INLINE enum kml_status buddy_resolve(const struct buddy_heap *heap, uint64_t address, uint64_t *unit)
 {
 	if (address < heap->end_bytes) {
-		*unit = (uint32_t)buddy_unit_of(heap, address);
+		*unit = buddy_unit_of(heap, address);
 		if (heap->blocks[*unit].state == BUDDY_GRANTED && *unit * heap->unit_bytes == address)
 			return KML_OK;
 	}
@@ -550,15 +566,16 @@ BUDDY_ALWAYS_INLINE enum kml_status buddy_resolve(const struct buddy_heap *heap,
 BUDDY_ALWAYS_INLINE enum kml_status buddy_free(struct buddy_heap *heap, const struct kml_release *release,
 					       enum buddy_shape shape)
 {
-	uint32_t unit;
+	uint64_t unit;
 	enum kml_status status = buddy_resolve(heap, release->address, &unit);
 	if (status != KML_OK)
 		return status;
 	struct buddy_block *block = &heap->blocks[unit];
-	uint32_t class = block->class, size_units = buddy_size_units(heap, class, shape);
+	uint32_t class = block->class;
+	uint64_t size_units = buddy_size_units(heap, class, shape);
 	uint64_t address = unit * heap->unit_bytes, padding_bytes = 0;
 	if (__builtin_expect(block->state == BUDDY_GRANTED_PADDED, 0)) {
-		padding_bytes = block->padding_bytes;
+		padding_bytes = release->address - address;
 		uint64_t handed_out = buddy_unit_of(heap, release->address);
 		heap->blocks[handed_out].state = BUDDY_INSIDE; /* or the block's own, set below */
 	}

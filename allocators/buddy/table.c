@@ -38,13 +38,13 @@ bool buddy_table_add(struct buddy_table *table, uint64_t limit_units, uint64_t s
 	uint64_t offset_units = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		split->child[i] = class_of_exactly(table, pieces[i]);
-		split->offset_units[i] = (uint32_t)offset_units;
+		split->offset_units[i] = offset_units;
 		offset_units += pieces[i];
 	}
 	KML_CHECK(count == 0 || offset_units == size_units, "the pieces of class %u are %llu units, not %llu", class,
 		  (unsigned long long)offset_units, (unsigned long long)size_units);
 	split->child_count = count;
-	table->size_units[class] = (uint32_t)size_units;
+	table->size_units[class] = size_units;
 	table->class_count++;
 	return true;
 }

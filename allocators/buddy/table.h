@@ -5,7 +5,7 @@
  * 1976) allows any sizes that are sums of smaller ones. A table is just that, in units of the arena: class i has
  * size_units[i] and splits into its children in address order. All else the engine needs is derived here.
  *
- * Cost: building is O(classes^2); a table is about 13 KiB and never changes afterwards.
+ * Cost: building is O(classes^2); a table is about 21 KiB and never changes afterwards.
  * Invariants: sizes ascend strictly; children are smaller, at least two or none, and add up to the parent.
  */
 #ifndef KMEMLAB_BUDDY_TABLE_H
@@ -19,7 +19,7 @@ enum {
 	BUDDY_CHILDREN_MAX = 16,
 	BUDDY_FAMILIES_MAX = 2,
 	BUDDY_CLASS_WORDS = BUDDY_CLASSES_MAX / 64,
-	BUDDY_SIZE_BITS = 32, /* sizes are below 2^32 units */
+	BUDDY_SIZE_BITS = 42, /* sizes are below 2^42 units */
 };
 
 /* A set of classes. */
@@ -30,12 +30,12 @@ struct buddy_class_set {
 struct buddy_split {
 	uint32_t child_count; /* 0: this class is never split */
 	uint8_t child[BUDDY_CHILDREN_MAX];
-	uint32_t offset_units[BUDDY_CHILDREN_MAX]; /* of each child in its parent */
+	uint64_t offset_units[BUDDY_CHILDREN_MAX]; /* of each child in its parent */
 };
 
 struct buddy_table {
 	uint32_t class_count;
-	uint32_t size_units[BUDDY_CLASSES_MAX];
+	uint64_t size_units[BUDDY_CLASSES_MAX];
 	struct buddy_split split[BUDDY_CLASSES_MAX];
 
 	/* Families have roots of their own; family f tiles share[f]/sum(share) of the arena. One family: all of it. */
