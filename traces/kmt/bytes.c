@@ -51,12 +51,7 @@ void kmt_put(struct kmt_bytes *bytes, const void *data, size_t size)
 	bytes->used += size;
 }
 
-void kmt_put_u8(struct kmt_bytes *bytes, uint8_t value)
-{
-	kmt_put(bytes, &value, 1);
-}
-
-void kmt_put_varint(struct kmt_bytes *bytes, uint64_t value)
+void kmt_put_long_varint(struct kmt_bytes *bytes, uint64_t value)
 {
 	uint8_t code[10];
 	size_t size = 0;
@@ -84,13 +79,7 @@ const uint8_t *kmt_get(struct kmt_bytes *bytes, size_t size)
 	return data;
 }
 
-uint8_t kmt_get_u8(struct kmt_bytes *bytes)
-{
-	const uint8_t *data = kmt_get(bytes, 1);
-	return data ? *data : 0;
-}
-
-uint64_t kmt_get_varint(struct kmt_bytes *bytes)
+uint64_t kmt_get_long_varint(struct kmt_bytes *bytes)
 {
 	uint64_t value = 0;
 	for (unsigned shift = 0; shift < 64; shift += 7) {

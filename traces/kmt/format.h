@@ -56,15 +56,45 @@ struct kmt_bytes {
 void kmt_bytes_free(struct kmt_bytes *bytes);
 bool kmt_bytes_reserve(struct kmt_bytes *bytes, size_t more);
 void kmt_put(struct kmt_bytes *bytes, const void *data, size_t size);
-void kmt_put_u8(struct kmt_bytes *bytes, uint8_t value);
-void kmt_put_varint(struct kmt_bytes *bytes, uint64_t value);
 void kmt_put_text(struct kmt_bytes *bytes, const char *text);
-uint8_t kmt_get_u8(struct kmt_bytes *bytes);
-uint64_t kmt_get_varint(struct kmt_bytes *bytes);
+/* Of two bytes and more; see kmt_put_varint and kmt_get_varint. */
+void kmt_put_long_varint(struct kmt_bytes *bytes, uint64_t value);
+uint64_t kmt_get_long_varint(struct kmt_bytes *bytes);
 /* Points into the bytes, NULL and `bad` when fewer are left. */
 const uint8_t *kmt_get(struct kmt_bytes *bytes, size_t size);
 /* A length and that many bytes without NUL inside, at most `limit`; a copy to be freed, NULL and `bad` on damage. */
 char *kmt_get_text(struct kmt_bytes *bytes, size_t limit);
+
+static inline void kmt_put_u8(struct kmt_bytes *bytes, uint8_t value)
+{
+	if (bytes->used < bytes->capacity)
+		bytes->data[bytes->used++] = value;
+	else
+		kmt_put(bytes, &value, 1);
+}
+
+static inline uint8_t kmt_get_u8(struct kmt_bytes *bytes)
+{
+	if (bytes->at < bytes->used)
+		return bytes->data[bytes->at++];
+	bytes->bad = true;
+	return 0;
+}
+
+static inline void kmt_put_varint(struct kmt_bytes *bytes, uint64_t value)
+{
+	if (value < 0x80)
+		kmt_put_u8(bytes, (uint8_t)value);
+	else
+		kmt_put_long_varint(bytes, value);
+}
+
+static inline uint64_t kmt_get_varint(struct kmt_bytes *bytes)
+{
+	if (bytes->at < bytes->used && bytes->data[bytes->at] < 0x80)
+		return bytes->data[bytes->at++];
+	return kmt_get_long_varint(bytes);
+}
 
 static inline uint64_t kmt_zigzag(uint64_t difference)
 {

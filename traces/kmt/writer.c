@@ -11,7 +11,7 @@
 #include "kmemlab/support/output.h"
 #include "traces/kmt/model.h"
 
-enum { COMPRESSION_LEVEL = 19 };
+enum { COMPRESSION_LEVEL = 12 };
 
 struct kmt_writer {
 	struct kml_output output;
