@@ -25,7 +25,7 @@ enum {
 	HEADER_BYTES = 104, /* magic, size, attr_size, three sections, 256 feature bits */
 	PIPE_HEADER_BYTES = 16,
 	ATTR_BYTES_MIN = 64, /* PERF_ATTR_SIZE_VER0 */
-	ATTRS_MAX = 4096,
+	ATTRS_MAX = 512,
 	FEATURE_BITS = 256,
 	TEXT_BYTES_MAX = 4096,
 	COMMAND_WORDS_MAX = 4096,
@@ -110,7 +110,7 @@ struct perf_data {
 	uint64_t samples;
 	uint32_t page_bytes, cpu_count;
 	bool has_nodes;
-	int32_t node_of_cpu[KMT_CPUS_MAX];
+	int16_t node_of_cpu[KMT_CPUS_MAX];
 	char release[TEXT_BYTES_MAX], machine[TEXT_BYTES_MAX], command[TEXT_BYTES_MAX];
 };
 
@@ -342,7 +342,7 @@ static bool read_command(struct perf_data *perf, struct cursor data)
 }
 
 /* "0-3,8" */
-static void set_node(struct perf_data *perf, const char *cpus, int32_t node)
+static void set_node(struct perf_data *perf, const char *cpus, int16_t node)
 {
 	for (const char *at = cpus; *at >= '0' && *at <= '9';) {
 		char *end;
@@ -367,7 +367,7 @@ static bool read_nodes(struct perf_data *perf, struct cursor data)
 	for (uint32_t i = 0; i < count; i++) {
 		if (!take(&data, &entry, sizeof entry) || !take_counted_text(&data, cpus, sizeof cpus))
 			return false;
-		set_node(perf, cpus, (int32_t)entry.node);
+		set_node(perf, cpus, (int16_t)entry.node);
 		perf->has_nodes = true;
 	}
 	return true;
@@ -790,7 +790,7 @@ static bool finish(struct perf_data *perf, struct kml_error *error)
 /* The whole input. The buffer doubles as bytes really come, whatever a header claims. NULL and *error on failure. */
 static uint8_t *read_whole(struct import_input *input, size_t *bytes, struct kml_error *error)
 {
-	size_t room_bytes = (size_t)1 << 20;
+	size_t room_bytes = (size_t)64 << 10;
 	uint8_t *buffer = malloc(room_bytes);
 	int64_t got = 1;
 	*bytes = 0;
