@@ -104,14 +104,20 @@ static void id_encode(struct kmt_model *model, struct kmt_columns *columns, cons
 static bool id_decode(struct kmt_model *model, const struct kmt_tally *tally, struct kmt_columns *columns,
 		      struct kmt_event *event, struct kml_error *error)
 {
-	uint8_t code = kmt_get_u8(&columns->column[allocates(event->op) ? KMT_COLUMN_ALLOC_ID : KMT_COLUMN_FREE_ID]);
+	struct kmt_bytes *codes = &columns->column[allocates(event->op) ? KMT_COLUMN_ALLOC_ID : KMT_COLUMN_FREE_ID];
+	uint8_t code = kmt_get_u8(codes);
 	uint64_t id;
-	if (code == CODE_LITERAL)
+	if (codes->bad)
+		return kml_fail(error, "its id is cut short");
+	if (code == CODE_LITERAL) {
 		id = kmt_get_varint(&columns->column[KMT_COLUMN_ID]);
-	else if (code == CODE_FRESH)
+	} else if (code == CODE_FRESH) {
 		id = model->fresh;
-	else
+	} else {
 		id = walk_follow(model, id_list(model, event->op, event->cache, event->order), code);
+		if (id == KMT_NONE)
+			return kml_fail(error, "its id lies beyond the end of its list");
+	}
 	if (!kmt_id_check(tally, event->op, id, error))
 		return false;
 	event->object = (uint32_t)id;
