@@ -1,61 +1,22 @@
 /*
  * warm.c - what was live before the capture began: its caches and sizes, and the objects that no event ever named.
  *
- * A kfree of a warm object tells no cache. Its slab does, when another object was seen in it; else its call site does,
- * by the cache that most resolved frees of that site named (Boyer & Moore 1981: one majority candidate a site).
+ * A kfree of a warm object tells no cache. Its slab does, when another object was seen in it (pages.c). Else its call
+ * site says which caches it may be of, those that resolved frees of the site had, and the addresses decide: objects of
+ * a slab lie on multiples of the slot size from the slab's start, so all unknown objects of one page together must fit.
+ * Of the caches that fit the most likely is taken: votes of the call sites times the odds of such addresses, which are
+ * (slot size / page size) for each object.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kmemlab/support/error.h"
-#include "traces/import/internal.h"
+#include "traces/import/call_sites.h"
 
 /* A free that nothing tells the size of: the smallest size class. */
 #define UNKNOWN_OBJECT_BYTES 8u
-
-struct ballot {
-	uint16_t cache;
-	uint32_t lead;
-};
-
-struct call_sites {
-	struct kml_hashmap ballot_of; /* call site -> index */
-	IMPORT_VECTOR(struct ballot) ballots;
-};
-
-static void destroy_call_sites(struct call_sites *sites)
-{
-	kml_hashmap_free(&sites->ballot_of);
-	free(sites->ballots.items);
-}
-
-static bool vote(struct call_sites *sites, uint32_t site, uint16_t cache, struct kml_error *error)
-{
-	uint32_t index = kml_hashmap_get(&sites->ballot_of, site);
-
-	if (index == KML_HASHMAP_NONE) {
-		index = sites->ballots.count;
-		if (!import_reserve(&sites->ballots, error) || !kml_hashmap_set(&sites->ballot_of, site, index))
-			return kml_fail(error, "out of memory");
-		sites->ballots.items[sites->ballots.count++] = (struct ballot){cache, 0};
-	}
-	struct ballot *ballot = &sites->ballots.items[index];
-	if (ballot->cache == cache)
-		ballot->lead++;
-	else if (ballot->lead == 0)
-		*ballot = (struct ballot){cache, 1};
-	else
-		ballot->lead--;
-	return true;
-}
-
-static uint16_t elected(const struct call_sites *sites, uint32_t site)
-{
-	uint32_t index = site == 0 ? KML_HASHMAP_NONE : kml_hashmap_get(&sites->ballot_of, site);
-
-	return index == KML_HASHMAP_NONE ? KMT_NO_CACHE : sites->ballots.items[index].cache;
-}
 
 /* Call sites of frees whose objects' caches are known; and of allocations whose caches a free named. */
 static bool hold_elections(const struct import *import, struct call_sites *frees, struct call_sites *allocs,
@@ -67,14 +28,143 @@ static bool hold_elections(const struct import *import, struct call_sites *frees
 		if ((action->op != KMT_FREE && action->op != KMT_ALLOC) || action->implicit)
 			continue;
 		const struct lifetime *object = &import->lifetimes.items[action->lifetime];
-		uint32_t site = import->events.items[action->event].call_site;
-		if (site == 0 || object->cache == KMT_NO_CACHE || object->cache_guessed)
+		if (object->cache == KMT_NO_CACHE || object->cache_guessed)
 			continue;
-		if (!vote(action->op == KMT_FREE ? frees : allocs, site, object->cache, error))
+		if (!call_sites_vote(action->op == KMT_FREE ? frees : allocs,
+				     import->events.items[action->event].call_site, object->cache, error))
 			return false;
 	}
 	return true;
 }
+
+static bool is_unknown(const struct lifetime *object)
+{
+	return object->cache == KMT_NO_CACHE && (object->flags & KMT_LARGE) == 0;
+}
+
+/* ----------------------------------------------------------------------- by slab, by call site and address */
+
+/* The unknown objects of one page: `members` index lifetimes. */
+struct group {
+	const uint32_t *members;
+	uint32_t count;
+};
+
+static uint32_t site_of(const struct import *import, uint32_t lifetime)
+{
+	return import->events.items[import->lifetimes.items[lifetime].event].call_site;
+}
+
+static bool addresses_fit(const struct import *import, const struct group *group, const struct kmt_cache *cache)
+{
+	uint64_t slab_bytes = (uint64_t)cache->pages_per_slab << import->page_shift;
+
+	if (slab_bytes == 0 || cache->slot_bytes == 0 || import->pointers_hashed)
+		return true;
+	for (uint32_t i = 0; i < group->count; i++) {
+		uint64_t offset = import->lifetimes.items[group->members[i]].place % slab_bytes;
+		if (offset % cache->slot_bytes != 0 || offset + cache->slot_bytes > slab_bytes)
+			return false;
+	}
+	return true;
+}
+
+/* Votes of all members' sites for a cache. */
+static uint64_t votes_for(const struct import *import, const struct group *group, const struct call_sites *sites,
+			  uint16_t cache)
+{
+	uint64_t votes = 0;
+
+	for (uint32_t i = 0; i < group->count; i++) {
+		for (uint32_t v = call_sites_first(sites, site_of(import, group->members[i])); v != IMPORT_NONE;
+		     v = sites->votes.items[v].next)
+			votes += sites->votes.items[v].cache == cache ? sites->votes.items[v].votes : 0;
+	}
+	return votes;
+}
+
+/* The likeliest cache of a page's unknown objects, or KMT_NO_CACHE. */
+static uint16_t judge_group(const struct import *import, const struct group *group, const struct call_sites *sites)
+{
+	uint16_t best = KMT_NO_CACHE;
+	double best_odds = 0;
+
+	for (uint32_t i = 0; i < group->count; i++) {
+		for (uint32_t v = call_sites_first(sites, site_of(import, group->members[i])); v != IMPORT_NONE;
+		     v = sites->votes.items[v].next) {
+			uint16_t cache = sites->votes.items[v].cache;
+			const struct kmt_cache *known = &import->caches.items[cache];
+			if (cache == best || !addresses_fit(import, group, known))
+				continue;
+			double slot = known->slot_bytes == 0 ? 1 : (double)known->slot_bytes;
+			double odds = log((double)votes_for(import, group, sites, cache)) + group->count * log(slot);
+			if (best == KMT_NO_CACHE || odds > best_odds) {
+				best = cache;
+				best_odds = odds;
+			}
+		}
+	}
+	return best;
+}
+
+static int by_place(const void *left, const void *right)
+{
+	const struct lifetime *a = *(const struct lifetime *const *)left, *b = *(const struct lifetime *const *)right;
+
+	return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* Unknown warm objects, by address. *count of them; NULL and *error when memory is exhausted. */
+static struct lifetime **sort_unknown(struct import *import, uint32_t *count, struct kml_error *error)
+{
+	struct lifetime **unknown = malloc((import->warm.count + 1u) * sizeof(struct lifetime *));
+
+	*count = 0;
+	if (unknown == NULL) {
+		kml_fail(error, "out of memory");
+		return NULL;
+	}
+	for (uint32_t i = 0; i < import->warm.count; i++) {
+		struct lifetime *object = &import->lifetimes.items[import->warm.items[i]];
+		if (object->is_page || !is_unknown(object))
+			continue;
+		object->cache = import->pointers_hashed ? KMT_NO_CACHE : import_page_warm_cache(import, object->place);
+		import_count(import, KMT_QUIRK_CACHE_BY_POINTER, object->cache != KMT_NO_CACHE);
+		if (object->cache == KMT_NO_CACHE)
+			unknown[(*count)++] = object;
+	}
+	qsort(unknown, *count, sizeof(struct lifetime *), by_place);
+	return unknown;
+}
+
+static bool settle_unknown(struct import *import, const struct call_sites *sites, struct kml_error *error)
+{
+	uint32_t count, end;
+	struct lifetime **unknown = sort_unknown(import, &count, error);
+	uint32_t *members = malloc((import->warm.count + 1u) * sizeof(*members));
+
+	if (unknown == NULL || members == NULL) {
+		free(unknown);
+		free(members);
+		return kml_fail(error, "out of memory");
+	}
+	for (uint32_t begin = 0; begin < count; begin = end) {
+		uint64_t page = unknown[begin]->place >> import->page_shift;
+		for (end = begin; end < count && unknown[end]->place >> import->page_shift == page; end++)
+			members[end - begin] = (uint32_t)(unknown[end] - import->lifetimes.items);
+		struct group group = {members, end - begin};
+		uint16_t cache = judge_group(import, &group, sites);
+		for (uint32_t i = begin; i < end; i++)
+			unknown[i]->cache = cache;
+		import_count(import, cache != KMT_NO_CACHE ? KMT_QUIRK_CACHE_BY_CALL_SITE : KMT_QUIRK_CACHE_UNKNOWN,
+			     end - begin);
+	}
+	free(unknown);
+	free(members);
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------ sizes of caches */
 
 static uint64_t object_bytes_of(const struct import *import, uint16_t cache)
 {
@@ -83,22 +173,11 @@ static uint64_t object_bytes_of(const struct import *import, uint16_t cache)
 	return known->object_bytes != 0 ? known->object_bytes : known->slot_bytes;
 }
 
-static void settle_warm(struct import *import, struct lifetime *object, const struct call_sites *frees)
+static void size_warm(const struct import *import, struct lifetime *object)
 {
-	const struct stored_event *raw = &import->events.items[object->event];
-
-	if (object->cache == KMT_NO_CACHE && (object->flags & KMT_LARGE) == 0) {
-		object->cache = import->pointers_hashed ? KMT_NO_CACHE : import_page_warm_cache(import, object->place);
-		import_count(import, KMT_QUIRK_CACHE_BY_POINTER, object->cache != KMT_NO_CACHE);
-	}
-	if (object->cache == KMT_NO_CACHE && (object->flags & KMT_LARGE) == 0) {
-		object->cache = elected(frees, raw->call_site);
-		import_count(import,
-			     object->cache != KMT_NO_CACHE ? KMT_QUIRK_CACHE_BY_CALL_SITE : KMT_QUIRK_CACHE_UNKNOWN, 1);
-	}
-	bool is_kmalloc =
-		object->cache == KMT_NO_CACHE || (import->caches.items[object->cache].flags & KMT_CACHE_KMALLOC) != 0;
-	object->flags |= is_kmalloc ? KML_KMALLOC : 0;
+	if ((object->flags & KMT_LARGE) != 0 || object->cache == KMT_NO_CACHE ||
+	    (import->caches.items[object->cache].flags & KMT_CACHE_KMALLOC) != 0)
+		object->flags |= KML_KMALLOC;
 	if (object->cache != KMT_NO_CACHE) {
 		object->size_bytes = object_bytes_of(import, object->cache);
 		object->granted_bytes = import->caches.items[object->cache].slot_bytes;
@@ -110,21 +189,21 @@ static void settle_warm(struct import *import, struct lifetime *object, const st
 bool import_settle_caches(struct import *import, struct kml_error *error)
 {
 	struct call_sites frees = {0}, allocs = {0};
-	bool done = hold_elections(import, &frees, &allocs, error);
+	bool done = hold_elections(import, &frees, &allocs, error) && settle_unknown(import, &frees, error);
 
 	for (uint32_t i = 0; done && i < import->lifetimes.count; i++) {
 		struct lifetime *object = &import->lifetimes.items[i];
 		if (object->is_page)
 			continue;
 		if ((object->flags & KMT_WARM) != 0) {
-			settle_warm(import, object, &frees);
+			size_warm(import, object);
 		} else if (object->cache_guessed) {
-			uint16_t cache = elected(&allocs, import->events.items[object->event].call_site);
+			uint16_t cache = call_sites_favourite(&allocs, import->events.items[object->event].call_site);
 			object->cache = cache != KMT_NO_CACHE ? cache : object->cache;
 		}
 	}
-	destroy_call_sites(&frees);
-	destroy_call_sites(&allocs);
+	call_sites_destroy(&frees);
+	call_sites_destroy(&allocs);
 	for (uint32_t i = 0; done && i < import->caches.count; i++)
 		import->caches.items[i].object_bytes = object_bytes_of(import, (uint16_t)i);
 	return done;
