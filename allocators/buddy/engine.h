@@ -362,7 +362,8 @@ BUDDY_ALWAYS_INLINE void buddy_split(struct buddy_heap *heap, uint64_t unit, uin
 {
 	uint32_t count = buddy_child_count(heap, class, shape);
 	uint32_t place = heap->blocks[unit].place, kept = heap->blocks[unit].kept;
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t n = 0; n < count; n++) {
+		uint32_t i = heap->policy == BUDDY_FIFO ? n : count - 1 - n; /* the lowest is next in line */
 		uint64_t child = unit + buddy_child_offset(heap, class, i, shape);
 		if (shape == BUDDY_PLACES) {
 			heap->blocks[child].place = class * BUDDY_CHILDREN_MAX + i;
