@@ -10,6 +10,10 @@
 
 #include "traces/kmt/format.h"
 
+/* As PNG's: a high bit, both line ends and a control-Z tell what a transfer as text would do to the file. */
+const uint8_t kmt_magic[KMT_MAGIC_BYTES] = {0x89, 'K', 'M', 'T', '\r', '\n', 0x1a, '\n'};
+static const uint8_t end_magic[KMT_MAGIC_BYTES] = {'K', 'M', 'T', '-', 'E', 'N', 'D', '\n'};
+
 enum part_mode { PART_RAW, PART_ZSTD, PART_ZEROS, PART_MODES };
 
 const char *kmt_block_name(enum kmt_block_kind kind)
@@ -248,7 +252,7 @@ void kmt_block_header_decode(struct kmt_block_header *header, uint64_t *checksum
 
 void kmt_preamble_encode(uint8_t out[KMT_PREAMBLE_BYTES])
 {
-	memcpy(out, KMT_MAGIC, 8);
+	memcpy(out, kmt_magic, KMT_MAGIC_BYTES);
 	put_le32(out + 8, KMT_VERSION);
 	put_le32(out + 12, 0);
 }
@@ -256,7 +260,7 @@ void kmt_preamble_encode(uint8_t out[KMT_PREAMBLE_BYTES])
 bool kmt_preamble_decode(const uint8_t in[KMT_PREAMBLE_BYTES], uint32_t *version)
 {
 	*version = get_le32(in + 8);
-	return memcmp(in, KMT_MAGIC, 8) == 0 && get_le32(in + 12) == 0;
+	return memcmp(in, kmt_magic, KMT_MAGIC_BYTES) == 0 && get_le32(in + 12) == 0;
 }
 
 void kmt_trailer_encode(uint8_t out[KMT_TRAILER_BYTES], uint64_t footer_offset, uint64_t file_bytes)
@@ -264,12 +268,12 @@ void kmt_trailer_encode(uint8_t out[KMT_TRAILER_BYTES], uint64_t footer_offset, 
 	put_le64(out, footer_offset);
 	put_le64(out + 8, file_bytes);
 	put_le64(out + 16, XXH64(out, 16, KMT_VERSION));
-	memcpy(out + 24, KMT_END_MAGIC, 8);
+	memcpy(out + 24, end_magic, KMT_MAGIC_BYTES);
 }
 
 bool kmt_trailer_decode(const uint8_t in[KMT_TRAILER_BYTES], uint64_t *footer_offset, uint64_t *file_bytes)
 {
 	*footer_offset = get_le64(in);
 	*file_bytes = get_le64(in + 8);
-	return memcmp(in + 24, KMT_END_MAGIC, 8) == 0 && get_le64(in + 16) == XXH64(in, 16, KMT_VERSION);
+	return memcmp(in + 24, end_magic, KMT_MAGIC_BYTES) == 0 && get_le64(in + 16) == XXH64(in, 16, KMT_VERSION);
 }

@@ -19,8 +19,8 @@
 
 #include "traces/kmt/kmt.h"
 
-#define KMT_MAGIC "\x89KMT\r\n\x1a\n"
-#define KMT_END_MAGIC "KMT-END\n"
+#define KMT_MAGIC_BYTES 8
+extern const uint8_t kmt_magic[KMT_MAGIC_BYTES];
 #define KMT_VERSION 1u
 #define KMT_MEND "re-import or copy the file again"
 

@@ -165,8 +165,8 @@ static bool read_preamble(struct kmt_reader *reader, struct kml_error *error)
 	size_t have = reader->file_bytes < sizeof bytes ? (size_t)reader->file_bytes : sizeof bytes;
 	if (!read_at(reader, 0, bytes, have, error))
 		return false;
-	size_t magic = have < 8 ? have : 8;
-	if (memcmp(bytes, KMT_MAGIC, magic) != 0)
+	size_t magic = have < KMT_MAGIC_BYTES ? have : KMT_MAGIC_BYTES;
+	if (memcmp(bytes, kmt_magic, magic) != 0)
 		return kml_fail(error, "%s: not a .kmt trace: `kmemlab import` makes one of ftrace text or perf.data",
 				reader->path);
 	if (have < sizeof bytes || reader->file_bytes < KMT_PREAMBLE_BYTES + KMT_TRAILER_BYTES)
@@ -198,7 +198,7 @@ static bool read_trailer(struct kmt_reader *reader, struct kml_error *error)
 
 static bool read_header(struct kmt_reader *reader, struct kml_error *error)
 {
-	struct kmt_block_header header;
+	struct kmt_block_header header = {0};
 	struct kml_error reason;
 	if (!read_block(reader, KMT_PREAMBLE_BYTES, reader->footer_offset, &header, error))
 		return false;
@@ -214,7 +214,7 @@ static bool read_header(struct kmt_reader *reader, struct kml_error *error)
 
 static bool read_footer(struct kmt_reader *reader, struct kml_error *error)
 {
-	struct kmt_block_header header;
+	struct kmt_block_header header = {0};
 	struct kml_error reason;
 	uint64_t end = reader->file_bytes - KMT_TRAILER_BYTES;
 	reader->block = LAST_BLOCK; /* its number is known only when it was read */
@@ -419,7 +419,7 @@ static bool take_end(struct kmt_reader *reader, const struct kmt_block_header *h
 
 static bool take_block(struct kmt_reader *reader, struct kmt_item *item, struct kml_error *error)
 {
-	struct kmt_block_header header;
+	struct kmt_block_header header = {0};
 	uint64_t offset = reader->offset;
 	if (!read_block(reader, offset, reader->file_bytes - KMT_TRAILER_BYTES, &header, error))
 		return false;
