@@ -18,6 +18,8 @@
  * slab memory touched and four per page, in address space that is only reserved. Invariants: a page belongs to one
  * extent, eight bytes of a slab to one object; the live objects of an extent and of a cache are counted in both.
  */
+#include "allocators/reference/recorded.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -743,6 +745,18 @@ static void recorded_stats(const struct kml_heap *heap, struct kml_stats *stats)
 	stats->metadata_bytes = recorded->mapped_pages * STRUCT_PAGE_BYTES;
 	stats->free_bytes = free_bytes_of(recorded);
 	stats->largest_free_bytes = min_u64(stats->free_bytes, page_bytes_of(recorded));
+}
+
+uint64_t recorded_slab_pages(const struct kml_heap *heap, uint32_t cache)
+{
+	const struct recorded *recorded = of(heap);
+	uint32_t group = cache < pool_of(recorded) ? cache : pool_of(recorded);
+	return recorded->groups[group].held_bytes >> recorded->page_shift;
+}
+
+uint64_t recorded_annex_blocks(const struct kml_heap *heap)
+{
+	return of(heap)->annex_live;
 }
 
 /* How free memory was split is not in the events (buddyinfo snapshots tell it): here it is counted in pages. */

@@ -60,7 +60,8 @@ static struct kmt_event event_of(const struct lifetime *lifetime, enum kmt_op op
 		.address = lifetime->address,
 		.size_bytes = lifetime->size_bytes,
 		.granted_bytes = lifetime->granted_bytes,
-		.cache = lifetime->is_page ? KMT_NO_CACHE : lifetime->cache,
+		/* Page demand has no cache; pages of the slab allocator tell whose slab they are. */
+		.cache = lifetime->is_page && !(lifetime->flags & KMT_SLAB_PAGE) ? KMT_NO_CACHE : lifetime->cache,
 		.flags = lifetime->flags,
 		.op = (uint8_t)op,
 		.order = lifetime->order,
