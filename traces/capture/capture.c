@@ -268,7 +268,7 @@ static bool set_up(struct capture *capture, const sigset_t *old_mask, struct kml
 {
 	const struct capture_options *options = capture->options;
 	uint64_t buffer_bytes = options->buffer_bytes < BUFFER_BYTES_MIN ? BUFFER_BYTES_MIN : options->buffer_bytes;
-	if (!output_is_writable(options->output, error))
+	if (!ring_is_available(error) || !output_is_writable(options->output, error))
 		return false;
 	/* First of all the fork, so that the command's process shares nothing of what follows. */
 	if (options->command && !child_prepare(&capture->child, options->command, old_mask, error))

@@ -159,16 +159,19 @@ static bool set_up(struct ring *ring, uint64_t buffer_bytes, struct kml_error *e
 	return set_up_instance(ring, buffer_bytes, error) && open_cpus(ring, error);
 }
 
-struct ring *ring_open(uint64_t buffer_bytes, struct kml_error *error)
+bool ring_is_available(struct kml_error *error)
 {
 	tracefs_set_loglevel(TEP_LOG_NONE);
 	const char *directory = tracefs_tracing_dir(); /* mounts it when it can */
 	char instances[4096];
 	snprintf(instances, sizeof instances, "%s/instances", directory ? directory : "");
-	if (!directory || access(instances, W_OK) != 0) {
-		fail_without_tracefs(error);
+	return (directory && access(instances, W_OK) == 0) || fail_without_tracefs(error);
+}
+
+struct ring *ring_open(uint64_t buffer_bytes, struct kml_error *error)
+{
+	if (!ring_is_available(error))
 		return NULL;
-	}
 	struct ring *ring = calloc(1, sizeof *ring);
 	if (!ring) {
 		kml_fail(error, "out of memory");

@@ -15,6 +15,9 @@
 
 struct ring;
 
+/* Can this user record this kernel? false and *error saying in a sentence what is missing and what works without. */
+bool ring_is_available(struct kml_error *error);
+
 /* Set up and not yet recording; buffer_bytes for all cpus together. NULL and *error saying what is missing. */
 struct ring *ring_open(uint64_t buffer_bytes, struct kml_error *error);
 /* Stops the recording and removes the instance. NULL is fine. */
