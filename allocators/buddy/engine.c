@@ -590,14 +590,14 @@ static bool check_list(const struct buddy_heap *heap, uint32_t class, uint64_t e
 	for (uint64_t unit = buddy_next_listed(heap, class, BUDDY_NO_UNIT); unit != BUDDY_NO_UNIT;
 	     unit = buddy_next_listed(heap, class, unit)) {
 		const struct buddy_block *block = &heap->blocks[unit];
-		if (++listed > expected)
-			return kml_fail(error,
-					"the free list of class %u has more blocks than the %" PRIu64 " that are free",
-					class, expected);
 		if (unit >= heap->units || block->state != BUDDY_FREE || block->class != class)
 			return kml_fail(error,
 					"unit %" PRIu64 " on the free list of class %u is not a free block of it", unit,
 					class);
+		if (++listed > expected)
+			return kml_fail(error,
+					"the free list of class %u has more blocks than the %" PRIu64 " that are free",
+					class, expected);
 		if (heap->policy != BUDDY_LOWEST && block->prev != last)
 			return kml_fail(error,
 					"unit %" PRIu64 " on the free list of class %u points back to %" PRIu64
