@@ -310,10 +310,12 @@ static void print_totals(const struct kmt_reader *reader, uint64_t bytes)
 	printf("%-14s%" PRIu64 "\n", "object ids", totals->objects);
 	if (totals->top_address)
 		printf("%-14s0x%" PRIx64 "\n", "top address", totals->top_address);
-	printf("%-14s%" PRIu64, "events", totals->events);
-	if (totals->events)
-		printf(" (%.2f bytes each, all told)", (double)bytes / (double)totals->events);
-	putchar('\n');
+	printf("%-14s%" PRIu64 "\n", "events", totals->events);
+	/* Warm events are cheap and many: they would flatter the figure. */
+	uint64_t recorded = totals->events - totals->warm_events;
+	if (recorded)
+		printf("%-14s%.2f, not counting warm ones; header and snapshots included\n", "bytes/event",
+		       (double)bytes / (double)recorded);
 	for (enum kmt_op op = 0; op < KMT_OP_COUNT; op++)
 		if (totals->op_events[op])
 			printf("  %-12s%12" PRIu64 "\n", kmt_op_name(op), totals->op_events[op]);
@@ -573,7 +575,6 @@ static bool print_block(const struct kmt_reader *reader, const struct arguments 
 static bool show_events(struct kmt_reader *reader, const struct arguments *arguments, struct kml_error *error)
 {
 	struct kmt_item item;
-	signal(SIGPIPE, SIG_IGN);
 	if (arguments->csv)
 		puts("event,time_ns,cpu,op,object,size_bytes,granted_bytes,address,order,align_log2,cache,flags");
 	else
@@ -628,7 +629,6 @@ static bool show_snapshots(struct kmt_reader *reader, const struct arguments *ar
 	bool whole = arguments->snapshot_kind != NULL;
 	if (whole && !find_kind(arguments->snapshot_kind, &wanted, error))
 		return false;
-	signal(SIGPIPE, SIG_IGN);
 	if (!whole)
 		printf("#%15s %10s %10s %-15s label\n", "seconds", "event", "bytes", "kind");
 	while (!ferror(stdout)) {
@@ -650,6 +650,7 @@ int cmd_info(int argc, char **argv)
 	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
 	if (status)
 		return status;
+	signal(SIGPIPE, SIG_IGN); /* `| head` is no error: main tells a closed pipe from a full disk */
 	struct kmt_reader *reader = kmt_open(arguments.path, &error);
 	if (!reader)
 		return kml_report(&error, KML_EXIT_USAGE);

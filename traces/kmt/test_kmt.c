@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -1299,6 +1300,34 @@ static void test_constant_memory(void **state)
 	assert_true(after.ru_maxrss - before.ru_maxrss < 16 * 1024);
 }
 
+/* The traces that come with the source: readable to the end, at most 4 bytes a recorded event, at most 1.5 MB. */
+static void test_shipped_traces(void **state)
+{
+	(void)state;
+	char pattern[4096];
+	const char *source = getenv("KMEMLAB_SOURCE");
+	glob_t found;
+	snprintf(pattern, sizeof pattern, "%s/traces/*.kmt", source ? source : ".");
+	if (glob(pattern, 0, NULL, &found) != 0) {
+		print_message("skipped: no %s\n", pattern);
+		skip();
+	}
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		struct kml_error error = {""};
+		struct stat status;
+		const char *path = found.gl_pathv[i];
+		if (!readable(path, &error, NULL))
+			fail_msg("%s", error.text);
+		assert_int_equal(stat(path, &status), 0);
+		struct kmt_reader *reader = open_trace(path);
+		const struct kmt_totals *totals = kmt_reader_totals(reader);
+		assert_true((uint64_t)status.st_size <= 4 * (totals->events - totals->warm_events));
+		assert_true(status.st_size <= 1500000);
+		kmt_close(reader);
+	}
+	globfree(&found);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1335,6 +1364,7 @@ int main(void)
 		cmocka_unit_test(test_random_header_and_footer),
 		cmocka_unit_test(test_random_columns),
 		cmocka_unit_test(test_constant_memory),
+		cmocka_unit_test(test_shipped_traces),
 	};
 	return cmocka_run_group_tests_name("kmt", tests, make_folder, remove_folder);
 }
