@@ -102,7 +102,7 @@ void store_append(struct store *store, struct store_entry *entry)
 
 const struct store_entry *store_take(struct store *store)
 {
-	while (store->first && store->taken_bytes == store->first->used_bytes) {
+	while (store->taken_bytes == store->first->used_bytes) {
 		struct chunk *passed = store->first;
 		if (passed == store->current)
 			return NULL;
@@ -110,9 +110,10 @@ const struct store_entry *store_take(struct store *store)
 		store->taken_bytes = 0;
 		munmap(passed, CHUNK_BYTES);
 	}
-	struct store_entry *entry = (struct store_entry *)(store->first->data + store->taken_bytes);
-	size_t end = store->taken_bytes + aligned(sizeof *entry + entry->bytes);
-	store->taken_bytes = end < store->first->used_bytes ? end : store->first->used_bytes;
+	struct chunk *chunk = store->first;
+	struct store_entry *entry = (struct store_entry *)(chunk->data + store->taken_bytes);
+	size_t end_bytes = store->taken_bytes + aligned(sizeof *entry + entry->bytes);
+	store->taken_bytes = end_bytes < chunk->used_bytes ? end_bytes : chunk->used_bytes;
 	return entry;
 }
 
