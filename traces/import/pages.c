@@ -202,14 +202,18 @@ static uint32_t uniform_order(const struct import *import, uint64_t pfn, uint64_
 	}
 }
 
-static bool held_objects(const struct import *import, uint64_t pfn, uint32_t order)
+/* Whether objects were seen in the block before its first event; *cache: whose, when known. */
+static bool held_objects(const struct import *import, uint64_t pfn, uint32_t order, uint16_t *cache)
 {
+	bool held = false;
+
 	for (uint64_t i = pfn; i < pfn + (1ull << order); i++) {
 		const struct page *page = find_page(import, i);
-		if (page != NULL && page->warm_cache != SLAB_UNSEEN)
-			return true;
+		held = held || (page != NULL && page->warm_cache != SLAB_UNSEEN);
+		if (page != NULL && page->warm_cache < SLAB_UNTOLD)
+			*cache = (uint16_t)page->warm_cache;
 	}
-	return false;
+	return held;
 }
 
 /*
@@ -241,7 +245,7 @@ static bool free_warm(struct import *import, uint32_t event, uint64_t pfn, uint3
 	if (!boot && was_large(import, event, pfn, order))
 		return set_owner(import, pfn, order, PAGE_FREE, error);
 	if (!boot)
-		block.flags |= KMT_WARM | (held_objects(import, pfn, order) ? KMT_SLAB_PAGE : 0);
+		block.flags |= KMT_WARM | (held_objects(import, pfn, order, &block.cache) ? KMT_SLAB_PAGE : 0);
 	uint32_t index = import_add_lifetime(import, &block, error);
 	if (index == IMPORT_NONE || !set_owner(import, pfn, order, PAGE_FREE, error))
 		return false;
