@@ -257,7 +257,8 @@ BUDDY_ALWAYS_INLINE uint64_t buddy_pop(struct buddy_heap *heap, uint32_t class)
 
 BUDDY_ALWAYS_INLINE uint64_t buddy_size_units(const struct buddy_heap *heap, uint32_t class, enum buddy_shape shape)
 {
-	return shape == BUDDY_HALVES ? 1ull << class : heap->table.size_units[class];
+	/* The remainder costs nothing and tells the static analyser what it cannot see. */
+	return shape == BUDDY_HALVES ? 1ull << class % 64 : heap->table.size_units[class];
 }
 
 BUDDY_ALWAYS_INLINE uint32_t buddy_child_count(const struct buddy_heap *heap, uint32_t class, enum buddy_shape shape)

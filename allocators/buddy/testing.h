@@ -25,6 +25,7 @@ struct bench {
 static inline void bench_open(struct bench *bench, const char *spec_text, uint64_t arena_bytes)
 {
 	struct kml_error error = {""};
+	*bench = (struct bench){0};
 	bench->arena = kml_arena_create(arena_bytes, 4096, false, &error);
 	bench->spec = kml_spec_parse(spec_text, &error);
 	struct kml_environment environment = {.arena = bench->arena, .page_bytes = 4096, .cpu_count = 1};
