@@ -21,6 +21,7 @@
 #include "allocators/check/shadow.h"
 #include "kmemlab/support/error.h"
 #include "workloads/scan.h"
+#include "workloads/tape.h"
 
 /*
  * What is known of an id. requested 0: dead; requested > 0 and granted 0: its alloc failed; requested 0 and granted >
@@ -40,6 +41,8 @@ static const uint64_t ABSURD_BYTES = 1ull << 46;
 
 struct replay {
 	struct kmt_reader *reader;
+	const struct replay_tape *tape; /* events to feed instead of the reader's, or NULL */
+	bool bare;                      /* no figures: only what fails */
 	const struct replay_options *options;
 	const struct kmt_cache *caches;
 	uint32_t page_bytes;
@@ -65,7 +68,7 @@ struct replay {
 	struct kml_stats stats;                        /* after the last event */
 	unsigned __int128 requested_sum, granted_sum, held_sum;
 	double ratio_sum;
-	uint64_t ratio_count;
+	uint64_t ratio_count, mean_count; /* events after the warm start */
 	bool stop;
 
 	replay_observer *observer;
@@ -140,19 +143,22 @@ static inline void ask_stats(struct replay *replay)
 	replay->stats.held_bytes = granted_now(replay);
 }
 
-/* After every event that was fed: peaks and sums. */
-static inline void account(struct replay *replay)
+/* After every event that was fed: peaks, and sums for the means. The warm start only builds up what is there. */
+static inline void account(struct replay *replay, bool warm)
 {
 	struct replay_result *result = replay->result;
+	result->events++;
+	if (replay->bare)
+		return;
 	ask_stats(replay);
 	uint64_t requested = requested_now(replay), granted = granted_now(replay), held = replay->stats.held_bytes;
-	result->events++;
-	replay->requested_sum += requested;
-	replay->granted_sum += granted;
-	replay->held_sum += held;
-	if (requested > 0) {
-		replay->ratio_sum += (double)held / (double)requested;
-		replay->ratio_count++;
+	if (!warm) {
+		replay->mean_count++;
+		replay->requested_sum += requested;
+		replay->granted_sum += granted;
+		replay->held_sum += held;
+		replay->ratio_sum += requested > 0 ? (double)held / (double)requested : 0;
+		replay->ratio_count += requested > 0;
 	}
 	if (granted > result->peak_granted_bytes)
 		result->peak_granted_bytes = granted;
@@ -481,9 +487,10 @@ static bool feed(struct replay *replay, const struct kmt_event *event, struct km
 		} else {
 			feed_free(replay, event);
 		}
-		account(replay);
+		account(replay, event->flags & KMT_WARM);
 	}
 	replay->position++;
+	replay->stop |= replay->position == replay->options->stop_after_events;
 	if (replay->shadow && !kml_shadow_ok(replay->shadow, NULL)) {
 		struct kml_error broken;
 		kml_shadow_ok(replay->shadow, &broken);
@@ -496,15 +503,17 @@ static bool feed(struct replay *replay, const struct kmt_event *event, struct km
 
 /* ---------------------------------------------------------------------------------------------- samples */
 
-/* Sample i of n stands after event total * i / n. */
+/* Sample i of n stands after event warm + (total - warm) * i / n: none in the warm start. */
 static void plan_next_sample(struct replay *replay)
 {
-	uint64_t total = kmt_reader_totals(replay->reader)->events, count = replay->options->samples;
-	if (count > total)
-		count = total;
+	const struct kmt_totals *totals = kmt_reader_totals(replay->reader);
+	uint64_t warm = totals->warm_events < totals->events ? totals->warm_events : 0;
+	uint64_t span = totals->events - warm, count = replay->options->samples;
+	if (count > span)
+		count = span;
 	replay->next_sample = UINT64_MAX;
 	if (replay->samples_taken < count)
-		replay->next_sample = (uint64_t)((unsigned __int128)total * (replay->samples_taken + 1) / count);
+		replay->next_sample = warm + (uint64_t)((unsigned __int128)span * (replay->samples_taken + 1) / count);
 }
 
 static bool take_sample(struct replay *replay)
@@ -543,9 +552,20 @@ static bool feed_block(struct replay *replay, const struct kmt_item *item, struc
 	return true;
 }
 
+static bool feed_tape(struct replay *replay, struct kml_error *error)
+{
+	replay->next_sample = UINT64_MAX;
+	for (uint64_t i = 0; i < replay->tape->count && !replay->stop; i++)
+		if (!feed(replay, &replay->tape->events[i], error))
+			return false;
+	return true;
+}
+
 static bool feed_stream(struct replay *replay, struct kml_error *error)
 {
 	struct kmt_item item;
+	if (replay->tape && replay->tape->events)
+		return feed_tape(replay, error);
 	if (!kmt_rewind(replay->reader, error))
 		return false;
 	plan_next_sample(replay);
@@ -583,13 +603,15 @@ static bool prepare_slots(struct replay *replay, struct kml_error *error)
 	return true;
 }
 
-/* A recorded replay is laid out on the recorded machine; all others on the arena of the experiment. */
+/* A recorded replay is laid out on the recorded machine, with room above it for what has no recorded place; all others
+ * on the arena of the experiment. */
 static uint64_t choose_arena(const struct replay *replay, const struct replay_scan *scan)
 {
 	if (replay->recorded) {
-		uint64_t top = kmt_reader_totals(replay->reader)->top_address;
-		uint64_t rounded = (top + replay->page_bytes - 1) / replay->page_bytes * replay->page_bytes;
-		return rounded > top ? rounded : top > 0 ? top : replay->page_bytes;
+		uint64_t top = kmt_reader_totals(replay->reader)->top_address, page = replay->page_bytes;
+		if (top > UINT64_MAX / 4 || scan->unplaced_bytes > UINT64_MAX / 4)
+			return UINT64_MAX; /* the arena refuses it with an error */
+		return (top + scan->unplaced_bytes + 2 * page - 1) / page * page;
 	}
 	if (replay->options->arena_bytes != 0)
 		return replay->options->arena_bytes;
@@ -662,9 +684,9 @@ static double mean(unsigned __int128 sum, uint64_t count)
 static void conclude(struct replay *replay)
 {
 	struct replay_result *result = replay->result;
-	result->mean_requested_bytes = mean(replay->requested_sum, result->events);
-	result->mean_granted_bytes = mean(replay->granted_sum, result->events);
-	result->mean_held_bytes = mean(replay->held_sum, result->events);
+	result->mean_requested_bytes = mean(replay->requested_sum, replay->mean_count);
+	result->mean_granted_bytes = mean(replay->granted_sum, replay->mean_count);
+	result->mean_held_bytes = mean(replay->held_sum, replay->mean_count);
 	result->mean_held_over_requested = replay->ratio_count ? replay->ratio_sum / (double)replay->ratio_count : 0;
 }
 
@@ -689,6 +711,8 @@ static bool replay_stream(struct replay *replay, const struct kml_spec *spec, st
 	if (!started || !feed_stream(replay, error))
 		return false;
 	/* The end is always a sample. */
+	if (replay->bare)
+		return true;
 	bool at_sample = replay->samples_taken > 0 && replay->result->at_end.event == replay->position;
 	if (!at_sample && !replay->result->check_failed && !take_sample(replay))
 		return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
@@ -696,27 +720,40 @@ static bool replay_stream(struct replay *replay, const struct kml_spec *spec, st
 	return true;
 }
 
+static bool replay_whole(struct replay *replay, const struct kml_spec *spec, struct replay_result *result,
+			 struct kml_error *error)
+{
+	const struct kml_allocator *allocator = spec->layer[0];
+	memset(result, 0, sizeof *result);
+	replay->result = result;
+	replay->page_bytes = kmt_reader_origin(replay->reader)->page_bytes;
+	replay->allocator = allocator;
+	replay->recorded = allocator->traits & KML_TRAIT_RECORDED;
+	replay->keeps_blocks = !(allocator->traits & KML_TRAIT_NO_REUSE);
+	replay->takes_objects = allocator->layer == KML_LAYER_OBJECTS || replay->recorded;
+	replay->flag_mask = replay->recorded ? UINT16_MAX : 0xff;
+	bool done = replay_stream(replay, spec, error);
+	clean_up(replay);
+	return done;
+}
+
 bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
 		replay_observer *observer, replay_snapshot_observer *snapshot_observer, void *context,
 		struct replay_result *result, struct kml_error *error)
 {
-	memset(result, 0, sizeof *result);
-	const struct kml_allocator *allocator = spec->layer[0];
 	struct replay replay = {
 		.reader = reader,
 		.options = options,
-		.page_bytes = kmt_reader_origin(reader)->page_bytes,
-		.result = result,
-		.allocator = allocator,
-		.recorded = allocator->traits & KML_TRAIT_RECORDED,
-		.keeps_blocks = !(allocator->traits & KML_TRAIT_NO_REUSE),
-		.takes_objects = allocator->layer == KML_LAYER_OBJECTS || (allocator->traits & KML_TRAIT_RECORDED),
-		.flag_mask = allocator->traits & KML_TRAIT_RECORDED ? UINT16_MAX : 0xff,
 		.observer = observer,
 		.snapshot_observer = snapshot_observer,
 		.context = context,
 	};
-	bool done = replay_stream(&replay, spec, error);
-	clean_up(&replay);
-	return done;
+	return replay_whole(&replay, spec, result, error);
+}
+
+bool replay_run_bare(struct kmt_reader *reader, const struct replay_tape *tape, const struct kml_spec *spec,
+		     const struct replay_options *options, struct replay_result *result, struct kml_error *error)
+{
+	struct replay replay = {.reader = reader, .tape = tape, .bare = true, .options = options};
+	return replay_whole(&replay, spec, result, error);
 }

@@ -30,7 +30,8 @@ struct replay_options {
 	bool check;          /* shadow model after every event, deep checks at every sample */
 	uint32_t samples;    /* evenly spaced in events; 0: only the end */
 	uint64_t seed;
-	bool stop_at_failure; /* for the bisection of the smallest arena */
+	bool stop_at_failure;       /* for the bisection of the smallest arena */
+	uint64_t stop_after_events; /* of the trace; 0 or beyond its end: all of it */
 };
 
 /* One moment. Every row of samples.csv. */
@@ -78,7 +79,8 @@ bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const st
 
 /*
  * The smallest arena, a multiple of the page size, in which the stack finishes the trace without a failed allocation,
- * by bisection. 0 when no arena up to 64 times the requested peak does.
+ * found by bisection to one page, or to 1/1024 of the requested peak where that is more. 0 when no arena up to 64 times
+ * the requested peak does.
  */
 bool replay_smallest_arena(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
 			   uint64_t *arena_bytes, struct kml_error *error);

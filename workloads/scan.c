@@ -12,6 +12,7 @@
 #include "kmemlab/support/error.h"
 
 static const uint64_t ARENA_STEP_BYTES = 4u << 20;
+static const uint64_t UNPLACED_ALIGN_BYTES = 64; /* a cache line: no kmem cache is aligned to more by default */
 
 /* What is live of one id. */
 struct live {
@@ -91,6 +92,19 @@ static void count_slab_page(struct scanner *scanner, const struct kmt_event *eve
 	scanner->slabs_added[event->cache] += event->op == KMT_PAGE_ALLOC ? 1 : -1;
 }
 
+static void count_place(struct scanner *scanner, const struct kmt_event *event)
+{
+	struct replay_scan *scan = scanner->scan;
+	uint64_t granted = event->granted_bytes > event->size_bytes ? event->granted_bytes : event->size_bytes;
+	bool pages = event->op == KMT_PAGE_ALLOC || (event->flags & KMT_LARGE);
+	if (event->address != KMT_NO_ADDRESS) {
+		scan->recorded_addresses++;
+		return;
+	}
+	scan->unplaced_bytes = add_capped(scan->unplaced_bytes, granted);
+	scan->unplaced_bytes = add_capped(scan->unplaced_bytes, pages ? scanner->page_bytes : UNPLACED_ALIGN_BYTES);
+}
+
 static void scan_event(struct scanner *scanner, const struct kmt_event *event)
 {
 	bool alloc = event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC;
@@ -102,8 +116,8 @@ static void scan_event(struct scanner *scanner, const struct kmt_event *event)
 		else
 			shrink(scanner, level, event);
 	}
-	if (alloc && event->address != KMT_NO_ADDRESS)
-		scanner->scan->recorded_addresses++;
+	if (alloc)
+		count_place(scanner, event);
 	if (event->flags & KMT_SLAB_PAGE)
 		count_slab_page(scanner, event);
 	if (event->op == KMT_CACHE_OPEN && event->cache != KMT_NO_CACHE)

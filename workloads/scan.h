@@ -16,6 +16,7 @@ struct replay_scan {
 	uint64_t peak_requested_bytes[REPLAY_LEVELS];
 	uint64_t peak_granted_bytes[REPLAY_LEVELS]; /* of the recorded kernel; requested where it is not recorded */
 	uint64_t recorded_addresses;                /* allocations whose address the kernel's trace tells */
+	uint64_t unplaced_bytes; /* granted by allocations whose address it does not tell, with room to align each */
 	uint32_t cache_count;
 	bool *opened_later;       /* by cache: the trace has an event that opens it */
 	uint64_t *slabs_at_start; /* by cache: in the first slabinfo, less what the trace added before it */
