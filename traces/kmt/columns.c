@@ -402,6 +402,8 @@ static bool event_decode(struct kmt_model *model, struct kmt_tally *tally, struc
 	if (has_object && !kmt_model_apply(model, event))
 		return kml_fail(error, "memory exhausted");
 	kmt_tally_count(tally, event);
+	if (!kmt_tally_within(tally, error))
+		return false;
 	model->time_ns = event->time_ns;
 	model->cpu = event->cpu;
 	return true;

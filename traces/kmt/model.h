@@ -74,8 +74,9 @@ struct kmt_model {
 struct kmt_tally {
 	const struct kmt_origin *origin; /* borrowed */
 	uint32_t cache_count;
-	uint64_t time_ns;         /* of the event before */
-	struct kmt_totals totals; /* quirks and perf sums stay 0 */
+	uint64_t time_ns;                /* of the event before */
+	struct kmt_totals totals;        /* quirks and perf sums stay 0 */
+	const struct kmt_totals *stated; /* by the footer; NULL when writing */
 };
 
 /* What kmt.h promises of every event. */
@@ -90,6 +91,12 @@ bool kmt_model_init(struct kmt_model *model, uint32_t cache_count, bool writing)
 void kmt_model_free(struct kmt_model *model);
 /* As after init. */
 void kmt_model_reset(struct kmt_model *model);
+
+/*
+ * False: more was counted than the footer states. Callers size their tables by the footer before they read the events,
+ * so an event beyond it must not reach them.
+ */
+bool kmt_tally_within(const struct kmt_tally *tally, struct kml_error *error);
 
 /* Make room for an id. False: memory exhausted. */
 bool kmt_model_see(struct kmt_model *model, uint32_t id);

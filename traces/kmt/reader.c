@@ -212,6 +212,21 @@ static bool read_header(struct kmt_reader *reader, struct kml_error *error)
 	return true;
 }
 
+/* What callers size their tables by must be possible at all, before they do. */
+static bool totals_possible(const struct kmt_totals *totals, uint64_t file_bytes)
+{
+	uint64_t blocks = file_bytes / KMT_BLOCK_HEADER_BYTES, operations = 0;
+	if (totals->events / KMT_BLOCK_EVENTS > blocks || totals->snapshots > blocks)
+		return false;
+	for (enum kmt_op op = 0; op < KMT_OP_COUNT; op++) {
+		if (totals->op_events[op] > totals->events)
+			return false;
+		operations += totals->op_events[op];
+	}
+	return operations == totals->events && totals->warm_events <= totals->events &&
+	       totals->objects <= KMT_OBJECTS_MAX && totals->objects <= totals->events + KMT_ID_SLACK;
+}
+
 static bool read_footer(struct kmt_reader *reader, struct kml_error *error)
 {
 	struct kmt_block_header header = {0};
@@ -227,6 +242,8 @@ static bool read_footer(struct kmt_reader *reader, struct kml_error *error)
 		return false;
 	if (!kmt_footer_decode(&reader->raw, &reader->totals, &reason))
 		return damaged_block(reader, header.number, "footer", error, reason.text);
+	if (!totals_possible(&reader->totals, reader->file_bytes))
+		return damaged_block(reader, header.number, "footer", error, "its totals are impossible");
 	return true;
 }
 
@@ -287,7 +304,8 @@ bool kmt_rewind(struct kmt_reader *reader, struct kml_error *error)
 	kmt_model_reset(&reader->model);
 	for (enum kmt_snapshot_kind kind = 0; kind < KMT_SNAPSHOT_KINDS; kind++)
 		reader->last_snapshot[kind].used = 0;
-	reader->tally = (struct kmt_tally){.origin = &reader->origin, .cache_count = reader->cache_count};
+	reader->tally = (struct kmt_tally){
+		.origin = &reader->origin, .cache_count = reader->cache_count, .stated = &reader->totals};
 	reader->offset = reader->start_offset;
 	reader->block = 1;
 	reader->at_end = reader->failed = false;
@@ -395,6 +413,9 @@ static bool take_snapshot(struct kmt_reader *reader, const struct kmt_block_head
 	totals->snapshots++;
 	if (snapshot->time_ns > totals->duration_ns)
 		totals->duration_ns = snapshot->time_ns;
+	struct kml_error reason;
+	if (!kmt_tally_within(&reader->tally, &reason))
+		return damaged_block(reader, header->number, "snapshot", error, reason.text);
 	item->kind = KMT_ITEM_SNAPSHOT;
 	item->snapshot = snapshot;
 	return true;

@@ -90,3 +90,13 @@ void kmt_tally_count(struct kmt_tally *tally, const struct kmt_event *event)
 		totals->top_address = end;
 	tally->time_ns = event->time_ns;
 }
+
+bool kmt_tally_within(const struct kmt_tally *tally, struct kml_error *error)
+{
+	const struct kmt_totals *counted = &tally->totals, *stated = tally->stated;
+	if (counted->events <= stated->events && counted->objects <= stated->objects &&
+	    counted->duration_ns <= stated->duration_ns && counted->top_address <= stated->top_address &&
+	    counted->snapshots <= stated->snapshots)
+		return true;
+	return kml_fail(error, "more events, ids, time, snapshots or memory than the footer states");
+}

@@ -972,6 +972,14 @@ static void forge_packed(struct forged *forged, uint32_t kind, uint32_t detail, 
 	kmt_bytes_free(raw);
 }
 
+/* Possible, and wide enough for what the forged blocks below hold, so that something else must refuse them. */
+static const struct kmt_totals wide_totals = {.events = KMT_BLOCK_EVENTS,
+					      .op_events = {[KMT_MARK] = KMT_BLOCK_EVENTS},
+					      .objects = KMT_ID_SLACK,
+					      .duration_ns = UINT64_MAX,
+					      .top_address = UINT64_MAX,
+					      .snapshots = 1};
+
 static void forge_header(struct forged *forged)
 {
 	struct kmt_bytes raw = {0};
@@ -999,7 +1007,7 @@ static void expect_refused_block(uint32_t kind, uint32_t detail, const struct km
 	forge_begin(&forged);
 	forge_header(&forged);
 	forge_block(&forged, kind, detail, payload);
-	forge_end(&forged, NULL, path);
+	forge_end(&forged, &wide_totals, path);
 	expect_refused(path, why);
 	struct kml_error error = {""};
 	readable(path, &error, NULL);
@@ -1181,19 +1189,77 @@ static void test_wrong_totals(void **state)
 {
 	(void)state;
 	const char *path = in_folder("totals.kmt");
-	const struct kmt_totals lies[] = {{.events = 1},
-					  {.warm_events = 1},
-					  {.objects = 1},
-					  {.duration_ns = 1},
-					  {.snapshots = 1},
-					  {.top_address = 1},
-					  {.op_events = {[KMT_MARK] = 1}}};
+	static const struct {
+		struct kmt_totals totals;
+		const char *why;
+	} lies[] = {
+		{{.events = 1}, "its totals are impossible"},
+		{{.warm_events = 1}, "its totals are impossible"},
+		{{.snapshots = 1000}, "its totals are impossible"},
+		{{.events = UINT64_MAX, .op_events = {[KMT_MARK] = UINT64_MAX}}, "its totals are impossible"},
+		{{.events = 9, .op_events = {[KMT_MARK] = UINT64_MAX, [KMT_REAP] = 10}}, "its totals are impossible"},
+		{{.objects = KMT_ID_SLACK + 1}, "its totals are impossible"},
+		{{.objects = UINT64_MAX}, "its totals are impossible"},
+		{{.op_events = {[KMT_MARK] = 1}}, "its totals are impossible"},
+		{{.events = 1, .op_events = {[KMT_MARK] = 1}}, "its totals are not those of the events"},
+		{{.objects = 1}, "its totals are not those of the events"},
+		{{.duration_ns = 1}, "its totals are not those of the events"},
+		{{.snapshots = 1}, "its totals are not those of the events"},
+		{{.top_address = 1}, "its totals are not those of the events"},
+	};
 	for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
 		struct forged forged;
 		forge_begin(&forged);
 		forge_header(&forged);
-		forge_end(&forged, &lies[i], path);
-		expect_refused(path, "its totals are not those of the events");
+		forge_end(&forged, &lies[i].totals, path);
+		expect_refused(path, lies[i].why);
+	}
+	unlink(path);
+}
+
+/* Callers size their tables by the footer: an event beyond what it states must not reach them. */
+static void test_events_beyond_the_totals(void **state)
+{
+	(void)state;
+	const char *path = in_folder("beyond.kmt");
+	const struct kmt_totals right = {.events = 2,
+					 .op_events = {[KMT_ALLOC] = 2},
+					 .objects = 2,
+					 .duration_ns = 9,
+					 .top_address = 0x100000 + 2 * 64};
+	for (int lie = 0; lie < 5; lie++) {
+		struct kmt_model model;
+		struct kmt_columns columns = {0};
+		const struct kmt_event events[] = {alloc_event(0, 3), alloc_event(1, 9)};
+		assert_true(kmt_model_init(&model, 2, true));
+		assert_true(kmt_columns_encode(&model, &columns, events, 2));
+		kmt_model_free(&model);
+		struct kmt_bytes payload = {0};
+		ZSTD_CCtx *context = ZSTD_createCCtx();
+		for (enum kmt_column column = 0; column < KMT_COLUMNS; column++) {
+			assert_true(kmt_pack(&payload, &columns.column[column], NULL, context));
+			kmt_bytes_free(&columns.column[column]);
+		}
+		ZSTD_freeCCtx(context);
+		struct kmt_totals totals = right;
+		totals.events -= lie == 1;
+		totals.op_events[KMT_ALLOC] -= lie == 1;
+		totals.objects -= lie == 2;
+		totals.duration_ns -= lie == 3;
+		totals.top_address -= lie == 4;
+		struct forged forged;
+		forge_begin(&forged);
+		forge_header(&forged);
+		forge_block(&forged, KMT_BLOCK_EVENT, 2, &payload);
+		forge_end(&forged, &totals, path);
+		kmt_bytes_free(&payload);
+		struct kml_error error = {""};
+		struct stream got = {0};
+		assert_int_equal(readable(path, &error, &got), lie == 0);
+		assert_int_equal(got.count, lie == 0 ? 2 : 0);
+		if (lie && !strstr(error.text, "than the footer states"))
+			fail_msg("\"%s\"", error.text);
+		free(got.events);
 	}
 	unlink(path);
 }
@@ -1235,7 +1301,7 @@ static void test_random_columns(void **state)
 {
 	(void)state;
 	const char *path = in_folder("random.kmt");
-	uint64_t random = 7;
+	uint64_t random = 7, given_out = 0;
 	for (int round = 0; round < 4000; round++) {
 		struct kmt_model model;
 		struct kmt_columns columns = {0};
@@ -1263,13 +1329,14 @@ static void test_random_columns(void **state)
 		forge_begin(&forged);
 		forge_header(&forged);
 		forge_block(&forged, KMT_BLOCK_EVENT, count, &payload);
-		forge_end(&forged, NULL, path);
+		forge_end(&forged, &wide_totals, path);
 		kmt_bytes_free(&payload);
 
 		struct kml_error error = {""};
 		struct stream got = {0};
-		assert_false(readable(path, &error, &got)); /* the footer's totals are 0 */
+		assert_false(readable(path, &error, &got)); /* the footer's totals are others */
 		struct kmt_tally tally = {.origin = &plain_origin, .cache_count = 2};
+		given_out += got.count;
 		for (uint32_t i = 0; i < got.count; i++) {
 			if (!kmt_event_check(&tally, &got.events[i], &error))
 				fail_msg("an invalid event was given out: %s", error.text);
@@ -1277,6 +1344,7 @@ static void test_random_columns(void **state)
 		}
 		free(got.events);
 	}
+	assert_true(given_out > 1000); /* not all were refused */
 	unlink(path);
 }
 
@@ -1361,6 +1429,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_columns),
 		cmocka_unit_test(test_hostile_ids),
 		cmocka_unit_test(test_wrong_totals),
+		cmocka_unit_test(test_events_beyond_the_totals),
 		cmocka_unit_test(test_random_header_and_footer),
 		cmocka_unit_test(test_random_columns),
 		cmocka_unit_test(test_constant_memory),
