@@ -821,7 +821,7 @@ static void add_allocator(struct suite *suite, const struct kml_allocator *alloc
 
 static void names_are_unique_and_built_ins_alphabetical(void **state)
 {
-	size_t count, built_in = *(const size_t *)*state;
+	size_t count, built_in = strtoull(*state, NULL, 10);
 	const struct kml_allocator *const *registry = kml_registry(&count);
 	assert_true(built_in > 0);
 	for (size_t i = 0; i < count; i++) {
@@ -831,37 +831,45 @@ static void names_are_unique_and_built_ins_alphabetical(void **state)
 	}
 }
 
+/* Load the plugins named on the command line; the specs, which are the rest, are moved to the front of argv. */
+static bool load_plugins(int argc, char **argv, int *spec_count)
+{
+	*spec_count = 0;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--plugin") != 0 || i + 1 == argc) {
+			argv[(*spec_count)++] = argv[i];
+			continue;
+		}
+		struct kml_error error = {{0}};
+		if (!kml_registry_load_plugin(argv[++i], &error)) {
+			fprintf(stderr, "%s\n", error.text);
+			return false;
+		}
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	size_t built_in, count;
+	int spec_count;
 	kml_registry(&built_in);
-	struct suite suite = {0};
-	suite.tests = calloc(1, sizeof(*suite.tests));
-	suite.room = 1;
-	if (suite.tests == NULL)
-		abort();
-	suite.tests[suite.count++] = (struct CMUnitTest){.name = "names_are_unique_and_built_ins_alphabetical",
-							 .test_func = names_are_unique_and_built_ins_alphabetical,
-							 .initial_state = &built_in};
-	bool has_specs = false;
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--plugin") == 0 && i + 1 < argc) {
-			struct kml_error error = {{0}};
-			if (!kml_registry_load_plugin(argv[++i], &error)) {
-				fprintf(stderr, "%s\n", error.text);
-				return 2;
-			}
-			continue;
-		}
-		add_spec(&suite, argv[i]);
-		has_specs = true;
-	}
+	if (!load_plugins(argc, argv, &spec_count))
+		return 2;
 	const struct kml_allocator *const *registry = kml_registry(&count);
-	for (size_t i = 0; !has_specs && i < count; i++)
+
+	struct suite suite = {0};
+	for (int i = 0; i < spec_count; i++)
+		add_spec(&suite, argv[i]);
+	for (size_t i = 0; spec_count == 0 && i < count; i++)
 		add_allocator(&suite, registry[i]);
+	char *built_in_text = format("%zu", built_in);
+	add_test(&suite, "names_are_unique_and_built_ins_alphabetical", names_are_unique_and_built_ins_alphabetical,
+		 built_in_text);
+	free(built_in_text);
 
 	int failures = _cmocka_run_group_tests("conformance", suite.tests, suite.count, NULL, NULL);
-	for (size_t i = 1; i < suite.count; i++) {
+	for (size_t i = 0; i < suite.count; i++) {
 		free((char *)(uintptr_t)suite.tests[i].name);
 		free(suite.tests[i].initial_state);
 	}

@@ -117,7 +117,6 @@ static struct kml_grant liar_alloc(struct kml_heap *heap, const struct kml_reque
 		liar->arena->base[C_END - 1] ^= 0x55;
 		break;
 	case FAILS_FOR_NO_REASON:
-		return (struct kml_grant){KML_NO_RUN, KML_NO_ADDRESS, 0};
 	case SAYS_NO_RUN_WITHOUT_MEMORY:
 		return (struct kml_grant){KML_NO_RUN, KML_NO_ADDRESS, 0};
 	case FAILS_WITH_A_WRONG_STATUS:

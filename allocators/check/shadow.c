@@ -53,10 +53,12 @@ void kml_shadow_destroy(struct kml_shadow *shadow)
 {
 	if (shadow == NULL)
 		return;
-	struct kml_live_block *block, *next;
-	HASH_ITER (hh, shadow->blocks, block, next) {
-		HASH_DEL(shadow->blocks, block);
+	struct kml_live_block *block = shadow->blocks;
+	HASH_CLEAR(hh, shadow->blocks);
+	while (block != NULL) {
+		struct kml_live_block *next = block->hh.next;
 		free(block);
+		block = next;
 	}
 	kml_ordered_set_destroy(shadow->starts);
 	free(shadow);

@@ -148,8 +148,10 @@ static void a_tebibyte_costs_what_is_touched(void **state)
 	(void)state;
 	struct kml_error error = {{0}};
 	struct kml_arena *arena = kml_arena_create(TIB + 5, 4096, true, &error);
-	if (arena == NULL)
+	if (arena == NULL) {
 		fail_msg("%s", error.text);
+		return;
+	}
 	kml_arena_take(arena, 0, 1);
 	kml_arena_take(arena, TIB - 4096, 4096);
 	kml_arena_take(arena, TIB, 5); /* the short last page */

@@ -217,7 +217,7 @@ static void random_texts_parse_or_fail(void **state)
 		"1T",     "slab",     "0",         "nop",      "64kiB", "\t",   "4096B", "k"};
 	uint64_t random = 5;
 	uint32_t parsed = 0;
-	for (uint32_t i = 0; i < 200000; i++) {
+	for (uint32_t i = 0; i < 30000; i++) {
 		char text[300] = "";
 		uint64_t count = random_below(&random, 12);
 		for (uint64_t k = 0; k < count; k++)
