@@ -494,7 +494,7 @@ static void mutated_fixtures_never_crash(void **state)
 		char path[4096];
 		snprintf(path, sizeof(path), FIXTURES "%s", entries[i]->d_name);
 		struct text original = read_whole(path);
-		for (int round = 0; round < 40; round++) {
+		for (int round = 0; round < 20; round++) {
 			struct text mutant = {.bytes = malloc(original.length * 2), .length = original.length};
 			assert_non_null(mutant.bytes);
 			memcpy(mutant.bytes, original.bytes, original.length);
