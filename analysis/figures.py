@@ -124,6 +124,17 @@ class Run:
         """The frame of a cell in file name, or None when the file has no row of it."""
         return self._cells[name].get(tuple(row[column] for column in schema.KEY))
 
+    def moments(self, name, row):
+        """
+        As cell, with one sample a moment, the last. A trace may begin with many events of one instant (the objects that
+        were live when the capture began): drawn over time they would be a wall at the left edge.
+        """
+        frame = self.cell(name, row)
+        if frame is None:
+            return None
+        last = frame.groupby("time_ns", sort=False)["sample"].transform("max")
+        return frame[frame["sample"] == last]
+
     def start_ns(self, trace, level):
         """Time zero of the figures of a place: its first sample."""
         times = [frame["time_ns"].iloc[0] for (t, _, l), frame in self._cells["samples.csv"].items() if (t, l) == (trace, level)]
@@ -194,7 +205,7 @@ def spec_figure(rows, row_inches, above_inches, below_inches, right_inches=0.12)
     """A figure with one line a row, allocators' names down the left side; the axes beside them."""
     labels = [families.short(label_of(row, 60), SPEC_LETTERS) for row in rows]
     left = 0.15 + LETTER_INCHES * max(len(part) for label in labels for part in label.split("\n"))
-    row_inches = max(row_inches, 0.14 * max(1 + label.count("\n") for label in labels))
+    row_inches = max(row_inches, 1.4 / len(rows), 0.14 * max(1 + label.count("\n") for label in labels))
     height = above_inches + below_inches + row_inches * len(rows)
     figure = pyplot.figure(figsize=(WIDTH_INCHES, height))
     axes = figure.add_axes([left / WIDTH_INCHES, below_inches / height, 1 - (left + right_inches) / WIDTH_INCHES,
@@ -277,7 +288,7 @@ def waste_over_time(run, trace, level):
     rows, start = run.rows(trace, level), run.start_ns(trace, level)
     curves = {}
     for row in rows:
-        frame = run.cell("samples.csv", row)
+        frame = run.moments("samples.csv", row)
         if is_ok(row) and frame is not None and row["allocator"] != schema.NOP:
             curves[row["allocator"]] = ((frame["time_ns"].to_numpy() - start) / 1e9,
                                         (frame["held_bytes"] - frame["requested_bytes"]).to_numpy() / MIB)
@@ -292,6 +303,8 @@ def waste_over_time(run, trace, level):
     if logarithmic:
         grid[0][0].set_yscale("log")
         grid[0][0].yaxis.set_major_formatter(PLAIN_NUMBERS)
+        spread = max(medians) / min(value for value in medians if value > 0)
+        grid[0][0].yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3) if spread < 300 else (1,)))
         grid[0][0].yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         grid[0][0].set_ylim(bottom=min(value for value in medians if value > 0) / 3)
     else:
@@ -400,7 +413,7 @@ def free_per_order(run, trace, level):
 def unusable(run, trace, level):
     """Unusable index: per order at the end, and of order 4 over time."""
     rows, start = run.rows(trace, level), run.start_ns(trace, level)
-    cells = {row["allocator"]: run.cell("orders.csv", row) for row in rows if is_ok(row)}
+    cells = {row["allocator"]: run.moments("orders.csv", row) for row in rows if is_ok(row)}
 
     def draw(axes, row, style):
         frame = cells.get(row["allocator"])
@@ -413,8 +426,8 @@ def unusable(run, trace, level):
 
     figure, grid = family_panels(rows, draw, columns=2)
     for axes in grid[0]:
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        top = max((value for line in axes.get_lines() for value in line.get_ydata()), default=1)
+        axes.set_ylim(-0.02 * max(top, 0.02), min(1.03, 1.1 * max(top, 0.02)))
     grid[0][1].set_title(f"order {UNUSABLE_ORDER} over time", loc="left", fontsize=FONT_POINTS, pad=3)
     grid[-1][0].set_xlabel("order, at the last sample")
     grid[-1][0].set_xticks(range(0, 11, 2))
@@ -454,20 +467,20 @@ def draw_map(axes, row, frame, start):
     part = ""
     if row["allocator"] == schema.RECORDED and len(used):
         first, end = used[0], used[-1] + 1
-        part = f", occupied part of {size_text(cell * len(matrix))}" if end - first < len(matrix) else ""
+        part = f"; occupied part of {size_text(cell * len(matrix))}" if end - first < len(matrix) else ""
     times = (frame["time_ns"].to_numpy() - start) / 1e9
-    step = times[-1] - times[-2] if len(times) > 1 else 1.0
-    edges = numpy.concatenate(([times[0] - (times[1] - times[0] if len(times) > 1 else 1.0)], times))
-    edges[0] = max(edges[0], 0.0) if times[0] > 0 else edges[0]
-    picture = axes.pcolormesh(edges, numpy.arange(first, end + 1) * cell / MIB, matrix[first:end], cmap=MAP_COLOURS, vmin=0, vmax=100,
+    step = float(numpy.median(numpy.diff(times))) if len(times) > 1 else 1.0
+    edges = numpy.append(times, times[-1] + step)  # a sample stands until the next
+    picture = axes.pcolormesh(edges, numpy.arange(first, end + 1) * cell / MIB, matrix[first:end], cmap=MAP_COLOURS, norm=MAP_NORM,
                               rasterized=True)
-    axes.set_title(f"{families.short(label_of(row, 60), 44)}{part}\n(cells of {size_text(cell)})", loc="left", fontsize=SMALL_POINTS, pad=3,
-                   fontweight="bold" if row["allocator"] == schema.RECORDED else "normal")
+    axes.set_title(f"{families.short(label_of(row, 60), 40)}\n(cells of {size_text(cell)}{part})", loc="left", fontsize=SMALL_POINTS, pad=3)
     axes.grid(visible=False)
     return picture
 
 
-MAP_COLOURS = "cividis"
+MAP_COLOURS = "BuPu"  # white is free
+# The real machine is large and the trace takes a few percent of each cell: a square root shows it.
+MAP_NORM = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=100)
 
 
 def size_text(size):
@@ -488,7 +501,7 @@ def memory_map(run, trace, level, wanted=()):
                                                 "top": 1 - 0.35 / (1.95 * lines + 0.3)})
     picture = None
     for axes, row in zip(grid.flat, chosen):
-        frame = run.cell("map.csv", row) if is_ok(row) else None
+        frame = run.moments("map.csv", row) if is_ok(row) else None
         if frame is None:
             axes.text(0.5, 0.5, "invalid" if not is_ok(row) else "no rows in map.csv", transform=axes.transAxes, ha="center", style="italic")
             axes.set_title(label_of(row, 44), loc="left", fontsize=SMALL_POINTS, pad=3)
@@ -500,10 +513,13 @@ def memory_map(run, trace, level, wanted=()):
         axes.set_xlabel("time since the first sample (s)")
     if len(chosen) % columns:
         grid[-2][-1].tick_params(labelbottom=True)
+        grid[-2][-1].set_xlabel("time since the first sample (s)")
     figure.text(0.005, 0.5, "address (MiB)", rotation=90, ha="left", va="center")
     if picture is not None:
         bar = figure.colorbar(picture, cax=figure.add_axes([0.915, 0.2, 0.018, 0.6]))
-        bar.set_label("taken share of the cell (%)")
+        bar.set_ticks([0, 1, 5, 20, 50, 100])
+        bar.ax.set_yticklabels(["0", "1", "5", "20", "50", "100"])
+        bar.set_label("taken share of the cell (%, square-root scale)")
     left_out = [row["allocator"] for row in rows if row not in chosen and is_ok(row) and row["allocator"] != schema.NOP]
     others = [f"Not shown (--map picks others): {', '.join(left_out)}."] if left_out else []
     others.insert(0, "Each arena has its own address scale. recorded lives in the whole machine's memory: only the range that was occupied is drawn.")
@@ -514,10 +530,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
 
 
 def headline(row, demand):
-    """(ratio, hollow): smallest arena over peak requested; for the recorded kernel its peak held. None: not known."""
+    """
+    (ratio, hollow): smallest arena over peak requested. Hollow: peak held over peak requested, a lower bound, for the
+    recorded kernel and where the smallest arena was not asked for. None: not known.
+    """
     if not is_ok(row) or not demand:
         return None, False
-    if row["allocator"] == schema.RECORDED:
+    if row["allocator"] == schema.RECORDED or (row["min_arena_bytes"] is None and not schema.failures(row)):
         return row["peak_held_bytes"] / demand, True
     if not row["min_arena_bytes"]:
         return None, False
@@ -594,9 +613,12 @@ def draw_overview(axes, level, names, points, traces, values, logarithmic):
 
 def overview_notes(run):
     broken = [row for row in run.summary if not is_ok(row)]
-    notes = ["1: no memory beyond what was asked for. Hollow: the recorded kernel had the whole machine, so its peak of held memory stands in."]
+    notes = ["1: no memory beyond what was asked for. Hollow: peak of held memory, a lower bound, for the recorded kernel, which had the "
+             "whole machine, and where the smallest arena was not asked for."]
     if any(row["allocator"] == schema.NOP for row in run.summary):
         notes.append(f"{schema.NOP} keeps nothing (it is the cost of the harness) and is not drawn.")
+    if any(is_ok(row) and schema.failures(row) and row["allocator"] not in (schema.NOP, schema.RECORDED) for row in run.summary):
+        notes.append("\u2020 refused requests in the arena of the other figures.")
     for name in dict.fromkeys(row["allocator"] for row in broken):
         of_name = [row for row in broken if row["allocator"] == name]
         notes.append(f"Invalid: {name} on {', '.join(dict.fromkeys(row['trace'] for row in of_name))}: {of_name[0]['reason'] or 'no reason given'}.")

@@ -63,6 +63,8 @@ set xlabel "time since the first sample (s)"
 colours = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9"
 colour(n) = word(colours, (n - 1) % 6 + 1)
 dash(n) = (n - 1) / 6 + 1 # solid for the first six
+# A trace may begin with many events of one instant (what was live when the capture began): no wall at the left edge.
+seconds(time) = finish > start && time <= start ? NaN : (time - start) / 1e9
 waste(held, requested) = (held - requested) / 1048576.0
 
 done = 0
@@ -77,11 +79,12 @@ do for [place = 1:cells] {
         continue
     }
 
-    start = 1e300; largest = 0; least = 1e300; count = 0; order = ""
+    start = 1e300; finish = 0; largest = 0; least = 1e300; count = 0; order = ""
     do for [i = 1:cells] {
         if (same_place(i, place)) {
             stats samples every ::first_row(i)::last_row(i) using (column("time_ns")) nooutput
             start = STATS_min < start ? STATS_min : start
+            finish = STATS_max > finish ? STATS_max : finish
         }
         if (drawn(i, place)) {
             stats samples every ::first_row(i)::last_row(i) using (waste(column("held_bytes"), column("requested_bytes"))) nooutput
@@ -113,7 +116,7 @@ do for [place = 1:cells] {
     set output run."/figures/waste-gnuplot-".trace_of(place)."-".level_of(place).".png"
     number(n) = int(word(order, n))
     plot for [n = 1:words(order)] samples every ::first_row(number(n))::last_row(number(n)) \
-        using ((column("time_ns") - start) / 1e9):(waste(column("held_bytes"), column("requested_bytes"))) with lines \
+        using (seconds(column("time_ns"))):(waste(column("held_bytes"), column("requested_bytes"))) with lines \
         lc rgb (recorded(number(n)) ? "#000000" : colour(n)) lw (recorded(number(n)) ? 3.5 : 1.6) \
         dt dash(n) title (recorded(number(n)) ? "recorded (real kernel)" : allocator_of(number(n)))
     unset output
