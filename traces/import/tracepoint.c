@@ -9,10 +9,10 @@
  */
 #include "traces/import/tracepoint.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <traceevent/event-parse.h>
 
 #include "kmemlab/support/error.h"
 
@@ -156,100 +156,92 @@ static void learn_gfp_bits(struct tracepoint *tracepoint, const char *print_form
 	}
 }
 
-static struct field field_layout(const struct tep_format_field *source)
+/* The name in a declaration such as "const void * ptr", "__data_loc char[] name" or "char comm[16]", in place. */
+static const char *declared_name(char *declaration)
 {
-	struct field field = {.kind = FIELD_ABSENT};
-	if (source->offset < 0 || source->size <= 0)
-		return field;
-	field.offset_bytes = (uint32_t)source->offset;
-	field.size_bytes = (uint32_t)source->size;
-	if (source->flags & TEP_FIELD_IS_RELATIVE)
-		field.kind = FIELD_TEXT_AT_RELATIVE;
-	else if (source->flags & TEP_FIELD_IS_DYNAMIC)
-		field.kind = FIELD_TEXT_AT_OFFSET;
-	else if (source->flags & TEP_FIELD_IS_ARRAY)
-		field.kind = FIELD_TEXT_INLINE;
-	else if (source->size <= 8 && (source->size & (source->size - 1)) == 0)
-		field.kind = FIELD_NUMBER;
-	return field;
+	size_t length = strlen(declaration);
+	char *bracket = strrchr(declaration, '[');
+	if (bracket && declaration[length - 1] == ']')
+		*bracket = '\0';
+	size_t name = strlen(declaration);
+	while (name > 0 && declaration[name - 1] != ' ' && declaration[name - 1] != '*')
+		name--;
+	return declaration + name;
 }
 
-static void learn_fields(struct tracepoint *tracepoint, const struct tep_event *event)
+static enum field_kind field_kind(const char *declaration, uint32_t size_bytes)
 {
-	for (const struct tep_format_field *source = event->format.fields; source; source = source->next) {
-		for (int name = 0; name < FIELD_COUNT; name++) {
-			if (strcmp(source->name, field_names[name]) != 0)
-				continue;
-			struct field field = field_layout(source);
-			/* Linux 5.12 recorded the name of kmem_cache_free as a pointer: of no use outside that kernel.
-			 */
-			bool is_text = field.kind != FIELD_NUMBER;
-			if (is_text == (name == FIELD_NAME))
-				tracepoint->fields[name] = field;
-		}
+	if (strncmp(declaration, "__data_loc ", strlen("__data_loc ")) == 0)
+		return size_bytes == 4 ? FIELD_TEXT_AT_OFFSET : FIELD_ABSENT;
+	if (strncmp(declaration, "__rel_loc ", strlen("__rel_loc ")) == 0)
+		return size_bytes == 4 ? FIELD_TEXT_AT_RELATIVE : FIELD_ABSENT;
+	if (strchr(declaration, '['))
+		return FIELD_TEXT_INLINE;
+	return size_bytes == 1 || size_bytes == 2 || size_bytes == 4 || size_bytes == 8 ? FIELD_NUMBER : FIELD_ABSENT;
+}
+
+/* "	field:size_t bytes_req;	offset:24;	size:8;	signed:0;" Lines of another form are no fields of ours. */
+static void learn_field(struct tracepoint *tracepoint, const char *line)
+{
+	char declaration[128];
+	struct field field;
+	if (sscanf(line, " field:%127[^;\n]; offset:%5" SCNu32 "; size:%5" SCNu32 ";", declaration, &field.offset_bytes,
+		   &field.size_bytes) != 3)
+		return;
+	field.kind = field_kind(declaration, field.size_bytes);
+	const char *field_name = declared_name(declaration);
+	for (int name = 0; name < FIELD_COUNT; name++) {
+		/* Linux 5.12 recorded the name of kmem_cache_free as a pointer: of no use outside that kernel. */
+		bool is_text = field.kind != FIELD_NUMBER;
+		if (strcmp(field_name, field_names[name]) == 0 && is_text == (name == FIELD_NAME))
+			tracepoint->fields[name] = field;
 	}
 }
 
-static bool learn(struct tracepoints *tracepoints, const struct tep_event *event, const char *print_format,
-		  struct kml_error *error)
+static bool learn(struct tracepoints *tracepoints, struct tracepoint *tracepoint, uint32_t needs, const char *format,
+		  const char *print_format, struct kml_error *error)
 {
-	for (size_t i = 0; i < sizeof known_events / sizeof *known_events; i++) {
-		if (strcmp(event->name, known_events[i].name) != 0)
-			continue;
-		if (tracepoints->count == EVENTS_MAX)
-			return kml_fail(error, "more than %d kmem events", EVENTS_MAX);
-		struct tracepoint *tracepoint = &tracepoints->events[tracepoints->count];
-		*tracepoint = (struct tracepoint){.id = event->id, .kind = known_events[i].kind};
-		learn_fields(tracepoint, event);
-		for (int name = 0; name < FIELD_COUNT; name++) {
-			if ((known_events[i].needs & 1u << name) && tracepoint->fields[name].kind == FIELD_ABSENT)
-				return kml_fail(error, "the format of event %s has no usable field '%s'", event->name,
-						field_names[name]);
-		}
-		learn_gfp_bits(tracepoint, print_format);
-		tracepoints->count++;
-		return true;
+	for (const char *line = format; line && line < print_format; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		learn_field(tracepoint, line);
 	}
+	for (int name = 0; name < FIELD_COUNT; name++) {
+		if ((needs & 1u << name) && tracepoint->fields[name].kind == FIELD_ABSENT)
+			return kml_fail(error, "it has no usable field '%s'", field_names[name]);
+	}
+	if (tracepoints->count == EVENTS_MAX)
+		return kml_fail(error, "there are more than %d kmem events", EVENTS_MAX);
+	learn_gfp_bits(tracepoint, print_format);
+	tracepoints->events[tracepoints->count++] = *tracepoint;
 	return true;
 }
 
-/* Parse the part before `print fmt`, which ends at `print_format`. */
-static bool parse_format(struct tracepoints *tracepoints, char *text, char *print_format, struct kml_error *error)
+/* name, ID, "format:", the fields, "print fmt:". */
+static bool learn_text(struct tracepoints *tracepoints, const char *format, struct kml_error *error)
 {
-	struct tep_handle *tep = tep_alloc();
-	if (!tep)
-		return kml_fail(error, "out of memory");
-	tep_set_loglevel(TEP_LOG_NONE);
-	static const char EMPTY_PRINT[] = "print fmt: \"\"\n";
-	size_t head_bytes = (size_t)(print_format - text);
-	char *head = malloc(head_bytes + sizeof EMPTY_PRINT);
-	bool ok = false;
-	if (!head) {
-		kml_fail(error, "out of memory");
-	} else {
-		memcpy(head, text, head_bytes);
-		memcpy(head + head_bytes, EMPTY_PRINT, sizeof EMPTY_PRINT);
-		tep_parse_event(tep, head, head_bytes + sizeof EMPTY_PRINT - 1, "kmem");
-		const struct tep_event *event = tep_get_first_event(tep);
-		ok = event && event->name ? learn(tracepoints, event, print_format, error)
-					  : kml_fail(error, "the format of an event cannot be read");
+	char name[64];
+	struct tracepoint tracepoint = {0};
+	const char *print_format = strstr(format, "print fmt:");
+	if (sscanf(format, "name: %63[A-Za-z0-9_] ID: %5d", name, &tracepoint.id) != 2 || tracepoint.id < 0 ||
+	    !print_format)
+		return kml_fail(error, "it does not look like a file events/SYSTEM/EVENT/format");
+	for (size_t i = 0; i < sizeof known_events / sizeof *known_events; i++) {
+		if (strcmp(name, known_events[i].name) != 0)
+			continue;
+		tracepoint.kind = known_events[i].kind;
+		return learn(tracepoints, &tracepoint, known_events[i].needs, format, print_format, error);
 	}
-	free(head);
-	tep_free(tep);
-	return ok;
+	return true;
 }
 
 bool tracepoints_add(struct tracepoints *tracepoints, const char *format, size_t format_bytes, struct kml_error *error)
 {
 	if (format_bytes == 0 || format_bytes > FORMAT_BYTES_MAX)
-		return kml_fail(error, "the format of an event has %zu bytes, at most %d are believable", format_bytes,
-				FORMAT_BYTES_MAX);
+		return kml_fail(error, "it has %zu bytes, 1 to %d are believable", format_bytes, FORMAT_BYTES_MAX);
 	char *text = strndup(format, format_bytes);
 	if (!text)
 		return kml_fail(error, "out of memory");
-	char *print_format = strstr(text, "print fmt:");
-	bool ok = print_format ? parse_format(tracepoints, text, print_format, error)
-			       : kml_fail(error, "the format of an event has no 'print fmt' line");
+	bool ok = learn_text(tracepoints, text, error);
 	free(text);
 	return ok;
 }
