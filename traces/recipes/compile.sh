@@ -27,6 +27,6 @@ while [ $i -lt "$files" ]; do
 done
 echo 'return sum == 0; }' >>"$main"
 
-ls ./*.c | xargs -P 2 -n 1 cc -O1 -w -c
+printf '%s\n' ./*.c | xargs -P 2 -n 1 cc -O1 -w -c
 cc ./*.o -o program
 ./program

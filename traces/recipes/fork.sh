@@ -26,5 +26,5 @@ for _ in range(generations):
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-time.sleep(0.4)  # RCU frees the last of them
+time.sleep(0.2)  # RCU frees the last of them
 PYTHON

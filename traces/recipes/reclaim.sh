@@ -18,14 +18,14 @@ def scan(limit):
 
 files = int(sys.argv[1])
 held = [open(path, "rb") for path in scan(files)[::40]]
-time.sleep(0.3)
+time.sleep(0.15)
 with open("/proc/sys/vm/drop_caches", "w") as drop:
     drop.write("2\n")
-time.sleep(0.3)
+time.sleep(0.15)
 scan(files)
 for file in held:
     file.close()
-time.sleep(0.3)
+time.sleep(0.15)
 with open("/proc/sys/vm/drop_caches", "w") as drop:
     drop.write("2\n")
 scan(files)

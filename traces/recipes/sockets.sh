@@ -25,5 +25,5 @@ for wave in range(waves):
     # A tenth stays open until the next wave is gone: long-lived objects among short-lived ones.
     kept = pairs[connections * 9 // 10 :]
 server.close()
-time.sleep(0.4)  # RCU frees the last of them
+time.sleep(0.2)  # RCU frees the last of them
 PYTHON
