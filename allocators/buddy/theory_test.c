@@ -11,7 +11,7 @@
 
 #include "allocators/buddy/testing.h"
 
-enum { REQUEST_LIMITS = 6, SIMULATED_REQUESTS = 200000, LIVE_MAX = 64 };
+enum { REQUEST_LIMITS = 6, SIMULATED_REQUESTS = 50000, LIVE_MAX = 64 };
 
 static const uint64_t request_limits[REQUEST_LIMITS] = {64, 100, 256, 1000, 1024, 4096};
 
