@@ -176,7 +176,10 @@ struct kmt_snapshot {
 
 struct kmt_reader;
 
-/* NULL and *error naming file, block and mend. Checks header and footer; the path must be a regular file. */
+/*
+ * NULL and *error naming file, block and mend. Checks header and footer; the path must be a regular file. The totals may be
+ * relied on: what exceeds them is refused before it is given out.
+ */
 struct kmt_reader *kmt_open(const char *path, struct kml_error *error);
 void kmt_close(struct kmt_reader *reader);
 

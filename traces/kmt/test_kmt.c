@@ -1368,6 +1368,43 @@ static void test_constant_memory(void **state)
 	assert_true(after.ru_maxrss - before.ru_maxrss < 16 * 1024);
 }
 
+typedef const char *(*name_of)(unsigned value);
+
+static const char *op_name(unsigned op)
+{
+	return kmt_op_name(op);
+}
+
+static const char *quirk_name(unsigned quirk)
+{
+	return kmt_quirk_name(quirk);
+}
+
+static const char *snapshot_name(unsigned kind)
+{
+	return kmt_snapshot_name(kind);
+}
+
+/* Every value has a name of its own; beyond them there is none. */
+static void test_names(void **state)
+{
+	(void)state;
+	static const struct {
+		name_of name;
+		unsigned count;
+	} words[] = {{op_name, KMT_OP_COUNT}, {quirk_name, KMT_QUIRK_COUNT}, {snapshot_name, KMT_SNAPSHOT_KINDS}};
+	for (size_t word = 0; word < 3; word++) {
+		for (unsigned i = 0; i < words[word].count; i++) {
+			assert_string_not_equal(words[word].name(i), "unknown");
+			for (unsigned other = 0; other < i; other++)
+				assert_string_not_equal(words[word].name(i), words[word].name(other));
+		}
+		assert_string_equal(words[word].name(words[word].count), "unknown");
+	}
+	for (enum kmt_quirk quirk = 0; quirk < KMT_QUIRK_COUNT; quirk++)
+		assert_true(strlen(kmt_quirk_help(quirk)) > 10);
+}
+
 /* The traces that come with the source: readable to the end, at most 4 bytes a recorded event, at most 1.5 MB. */
 static void test_shipped_traces(void **state)
 {
@@ -1399,6 +1436,7 @@ static void test_shipped_traces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_no_event),
 		cmocka_unit_test(test_one_event),
 		cmocka_unit_test(test_every_op_and_flag),
