@@ -522,7 +522,8 @@ def memory_map(run, trace, level, wanted=()):
         bar.set_label("taken share of the cell (%, square-root scale)")
     left_out = [row["allocator"] for row in rows if row not in chosen and is_ok(row) and row["allocator"] != schema.NOP]
     others = [f"Not shown (--map picks others): {', '.join(left_out)}."] if left_out else []
-    others.insert(0, "Each arena has its own address scale. recorded lives in the whole machine's memory: only the range that was occupied is drawn.")
+    others.insert(0, "Each arena has its own address scale. recorded lives in the whole machine's memory: only the range that was occupied is drawn, and "
+                  "what has no known address stands at its top.")
     return finish(figure, place_title("Memory map", trace, level), notes_of(rows, others=others))
 
 

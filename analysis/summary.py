@@ -52,25 +52,24 @@ def short_count(value):
     return f"{value:.0f}"
 
 
-# Who does not compete: by name, and MEMORY leaves out whoever refused a request (it held less because it served less).
-MEMORY = "memory"
-WORK = "work"
+# Who competes: SERVED leaves out whoever refused a request (it held less and worked less because it served less).
+SERVED = "who served every request"
 ANY = "any"
 
 COLUMNS = (
-    Column("smallest arena / peak requested", "min arena", "/ peak req", smallest_arena, geometric_mean, ratio, WORK),
+    Column("smallest arena / peak requested", "min arena", "/ peak req", smallest_arena, geometric_mean, ratio, ANY),
     Column("internal fragmentation", "internal", "frag. %", lambda row, demand, ns: 100 * row["internal_fragmentation"],
-           mean, percent, MEMORY),
+           mean, percent, SERVED),
     Column("peak held / peak requested", "peak held", "/ peak req", lambda row, demand, ns: row["peak_held_bytes"] / demand,
-           geometric_mean, ratio, MEMORY),
+           geometric_mean, ratio, SERVED),
     Column("external waste at the peak", "external", "% of held",
-           lambda row, demand, ns: 100 * row["waste_external_bytes"] / max(1, row["peak_held_bytes"]), mean, percent, MEMORY),
+           lambda row, demand, ns: 100 * row["waste_external_bytes"] / max(1, row["peak_held_bytes"]), mean, percent, SERVED),
     Column("unusable index of order 4", "unusable", "index o.4", lambda row, demand, ns: row["unusable_index_order4_mean"],
-           mean, ratio, MEMORY),
+           mean, ratio, SERVED),
     Column("refused requests", "refused", "requests", lambda row, demand, ns: schema.failures(row), sum, short_count, ANY),
     Column("splits + merges", "splits", "+ merges", lambda row, demand, ns: row["splits"] + row["merges"], sum, short_count,
-           WORK),
-    Column("time per event", "time", "ns/event", lambda row, demand, ns: ns, mean, lambda value: f"{value:.1f}", WORK),
+           SERVED),
+    Column("time per event", "time", "ns/event", lambda row, demand, ns: ns, mean, lambda value: f"{value:.1f}", SERVED),
 )
 
 # Of the recorded kernel, what it did, not what it would need: it has the whole machine and its work is not simulated.
@@ -79,7 +78,8 @@ NOT_OF_RECORDED = ("smallest arena / peak requested", "refused requests", "split
 RULES = (
     f"{schema.RECORDED} is the real kernel's own placement; it had the whole machine, so it has no smallest arena.",
     f"{schema.NOP} keeps nothing (it is the cost of the harness) and never counts as best or worst.",
-    "An allocator that refused requests, or lacks a trace, does not compete in the memory columns: it held less because it served less.",
+    "An allocator that refused requests competes for the smallest arena only: it held less and worked less because it served less.",
+    "An allocator that lacks a trace does not compete.",
 )
 
 
@@ -106,7 +106,7 @@ class Line:
     def competes(self, column):
         if self.allocator == schema.NOP or self.values[column.name] is None or not self.complete:
             return False
-        return not (column.contest_rule == MEMORY and self.refused)
+        return not (column.contest_rule == SERVED and self.refused)
 
 
 def build_lines(rows, demands, timing):
@@ -117,7 +117,7 @@ def build_lines(rows, demands, timing):
     def rank(line):
         first, second = (line.values[COLUMNS[i].name] for i in (0, 2))
         return (line.allocator != schema.RECORDED, line.allocator == schema.NOP, not line.cells, first is None, first or 0,
-                second is None, second or 0)
+                line.refused, second is None, second or 0)
 
     return sorted(lines, key=rank)
 

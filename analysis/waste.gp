@@ -57,6 +57,7 @@ set terminal pngcairo size 1150,760 font "DejaVu Sans,11" noenhanced
 set key outside right top Left reverse width -2 samplen 3
 set grid lc rgb "#e6e6e6" lw 1 lt 1
 set border 3
+set xrange [0:*]
 set tics nomirror out
 set xlabel "time since the first sample (s)"
 # Okabe & Ito 2008: told apart with every common colour blindness; the dash tells the rest apart, also in grey.

@@ -218,3 +218,13 @@ def test_gnuplot_says_what_is_wrong(run, program, spoil, says):
             stream.write(spoil(text))
     result = subprocess.run(["gnuplot", "-c", program("waste.gp"), run], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and f"{path}: {says}" in result.stderr
+
+
+def test_many_samples_of_one_instant_are_one(loaded):
+    row = loaded.rows("compile", "all")[0]
+    frame = loaded.cell("samples.csv", row)
+    key = tuple(row[column] for column in schema.KEY)
+    early = frame.copy()
+    early.loc[early["sample"] < 3, "time_ns"] = early["time_ns"].min()  # the objects live when a capture began
+    loaded._cells["samples.csv"][key] = early
+    assert list(loaded.moments("samples.csv", row)["sample"]) == [2, 3, 4, 5]

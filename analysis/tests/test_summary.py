@@ -157,3 +157,11 @@ def test_the_whole_made_up_run(run):
     assert "weighted:sizes=64k+128k+256k on compile, level all: the largest request is 1 MiB" in text
     first = [line for line in text.splitlines() if line.startswith("-----")]
     assert text.split(first[0] + "\n")[1].startswith("recorded (kernel)")
+
+
+def test_refusing_is_neither_fast_nor_frugal(tmp_path):
+    text = show(write_run(tmp_path / "run", [cell("lazy", work=1, refused=9, least=MIB), cell("binary", work=50), cell("dual", work=70)],
+                          times=[("lazy", 1), ("binary", 40), ("dual", 50)]))
+    assert words_of(text, "splits + merges") == "best binary (50), worst dual (70)"
+    assert words_of(text, "time per event") == "best binary (40.0), worst dual (50.0)"
+    assert words_of(text, "smallest arena / peak requested") == "best lazy (1.000), worst binary, dual (2.000)"
