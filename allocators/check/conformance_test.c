@@ -318,6 +318,24 @@ static void run_free(struct run *run)
 	*live = run->live[--run->live_count];
 }
 
+/* Free what must not be freed: an address inside a live block, anywhere in the arena, or beyond it. */
+static void run_misuse(struct run *run)
+{
+	uint64_t arena_bytes = run->bench->arena->size_bytes, address = random_below(&run->random, arena_bytes + 64);
+	uint64_t pick = random_next(&run->random), inside = random_below(&run->random, 3);
+	if (inside > 0 && run->live_count > 0) {
+		const struct live *live = &run->live[pick % run->live_count];
+		uint64_t usable_bytes = run->bench->heap->allocator->usable(run->bench->heap, live->address);
+		address = live->address + pick / LIVE_MAX % (usable_bytes + 1);
+	}
+	if (inside < 2)
+		address &= ~15ull;
+	struct kml_live live;
+	bool is_live = kml_shadow_next(run->bench->shadow, address, &live) && live.address == address;
+	if (!is_live && !has_trait(run->bench, KML_TRAIT_NO_REUSE))
+		mix(&run->hash, bench_free(run->bench, address, KML_NO_CACHE, 0));
+}
+
 static void run_drain(struct run *run)
 {
 	const struct kml_allocator *allocator = run->bench->heap->allocator;
@@ -339,6 +357,8 @@ static uint64_t run_program(struct bench *bench, const struct program *program)
 			run_alloc(&run);
 		else
 			run_free(&run);
+		if (step % 8 == 0)
+			run_misuse(&run);
 		if (program->drains && random_below(&run.random, 50) == 0)
 			run_drain(&run);
 		if (step % DEEP_CHECK_STEPS == 0)

@@ -10,7 +10,7 @@
  * unit in address space that is touched on demand: no allocation on the path.
  *
  * Invariants: blocks tile the arena up to its last whole unit; no two neighbours are free; the treap holds the free
- * blocks, each once; descriptors of units that start no block have size 0.
+ * blocks, each once; descriptors of units that start no block have size 0 and are not granted.
  */
 #include "allocators/reference/heap.h"
 
@@ -240,7 +240,6 @@ static void split_block(struct fit_heap *fit, uint64_t unit, uint64_t size_units
 	uint64_t rest_units = fit->blocks[unit].size_units - size_units;
 	resize_block(fit, unit + size_units, rest_units);
 	resize_block(fit, unit, size_units);
-	fit->blocks[unit + size_units].is_granted = false;
 	fit->block_count++;
 	fit->splits++;
 }
