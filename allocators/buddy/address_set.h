@@ -4,7 +4,7 @@
  * A bit per possible member, a bit per 64 of those that are not all zero, and so on up to one word (the shape of van
  * Emde Boas' 1975 stratified trees with a fixed fan-out). Untouched parts cost address space only.
  *
- * Cost: add, remove, first and next are O(log64 capacity): at most seven words.
+ * Cost: add, remove, first and next are O(log64 capacity): at most eight words.
  */
 #ifndef KMEMLAB_BUDDY_ADDRESS_SET_H
 #define KMEMLAB_BUDDY_ADDRESS_SET_H
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { ADDRESS_SET_LEVELS_MAX = 7 }; /* 64^7 = 2^42 */
+enum { ADDRESS_SET_LEVELS_MAX = 8 }; /* 64^8 = 2^48 */
 #define ADDRESS_SET_NONE UINT64_MAX
 
 struct address_set {
@@ -24,7 +24,7 @@ struct address_set {
 };
 
 /*
- * Empty, for members below capacity (1 to 2^42). *words_used, borrowed, is kept up to date. False when the address
+ * Empty, for members below capacity (1 to 2^48). *words_used, borrowed, is kept up to date. False when the address
  * space is not to be had.
  */
 bool address_set_create(struct address_set *set, uint64_t capacity, uint64_t *words_used);

@@ -104,13 +104,8 @@ static bool measure(struct buddy_heap *heap, struct kml_error *error)
 			"%s: the arena of %llu bytes is smaller than one unit of %llu bytes: use a larger arena or "
 			"a smaller unit",
 			name, (unsigned long long)heap->arena->size_bytes, (unsigned long long)heap->unit_bytes);
-	if (units >= (1ull << BUDDY_LINK_BITS) - BUDDY_CLASSES_MAX)
-		return kml_fail(error,
-				"%s: the arena of %" PRIu64 " bytes has %" PRIu64 " units of %" PRIu64
-				" bytes, more than 2^%d: "
-				"use a unit of %" PRIu64 " or more",
-				name, heap->arena->size_bytes, units, heap->unit_bytes, BUDDY_LINK_BITS,
-				(heap->arena->size_bytes >> (BUDDY_LINK_BITS - 1)) + 1);
+	KML_CHECK(units < (1ull << BUDDY_LINK_BITS) - BUDDY_CLASSES_MAX,
+		  "%" PRIu64 " units are more than can be linked", units);
 	heap->units = units;
 	heap->end_bytes = units * heap->unit_bytes;
 	heap->natural_align = heap->unit_bytes & -heap->unit_bytes;
@@ -170,7 +165,7 @@ struct kml_heap *buddy_create(const struct kml_allocator *allocator, const struc
 		heap->run_of_class[heap->run[i].class] = (uint8_t)i;
 	for (uint32_t class = 0; class < BUDDY_CLASSES_MAX; class ++) {
 		uint64_t head = buddy_head(heap, class);
-		heap->blocks[head].next = heap->blocks[head].prev = head;
+		buddy_link(heap, head, head, head);
 	}
 	return &heap->heap;
 }
@@ -401,7 +396,7 @@ enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t add
 		return KML_FOREIGN;
 	*unit = buddy_unit_of(heap, address);
 	if (heap->blocks[*unit].state == BUDDY_HANDED_OUT)
-		*unit = heap->blocks[*unit].next;
+		*unit = buddy_next(&heap->blocks[*unit]);
 	const struct buddy_block *block = &heap->blocks[*unit];
 	uint64_t handed_out = *unit * heap->unit_bytes + buddy_padding_of(heap, block);
 	if ((block->state == BUDDY_GRANTED || block->state == BUDDY_GRANTED_PADDED) && handed_out == address)
@@ -493,7 +488,7 @@ static bool check_granted_block(const struct buddy_heap *heap, const struct node
 				(unsigned long long)block_bytes, (unsigned long long)padding_bytes);
 	uint64_t handed_out = buddy_unit_of(heap, node->unit * heap->unit_bytes + padding_bytes);
 	const struct buddy_block *mark = &heap->blocks[handed_out];
-	if (handed_out != node->unit && (mark->state != BUDDY_HANDED_OUT || mark->next != node->unit))
+	if (handed_out != node->unit && (mark->state != BUDDY_HANDED_OUT || buddy_next(mark) != node->unit))
 		return kml_fail(error,
 				"the padded block at unit %" PRIu64 " is not marked at unit %" PRIu64
 				", where it was handed out",
@@ -598,11 +593,11 @@ static bool check_list(const struct buddy_heap *heap, uint32_t class, uint64_t e
 			return kml_fail(error,
 					"the free list of class %u has more blocks than the %" PRIu64 " that are free",
 					class, expected);
-		if (heap->policy != BUDDY_LOWEST && block->prev != last)
+		if (heap->policy != BUDDY_LOWEST && buddy_prev(block) != last)
 			return kml_fail(error,
 					"unit %" PRIu64 " on the free list of class %u points back to %" PRIu64
 					", not %" PRIu64,
-					unit, class, (uint64_t)block->prev, last);
+					unit, class, buddy_prev(block), last);
 		last = unit;
 	}
 	return listed == expected ||

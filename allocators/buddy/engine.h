@@ -17,7 +17,7 @@
  * each block is touched. The whole root blocks at the end of the arena that were never used are not touched at all
  * (`fresh`): an arena of 1 TiB with 4 KiB units costs a few pages until it is used.
  *
- * Cost: alloc and free O(depth x children), a free list operation O(1); policy `lowest` adds seven words at most. An
+ * Cost: alloc and free O(depth x children), a free list operation O(1); policy `lowest` adds eight words at most. An
  * aligned request that no class meets by nature looks at a few blocks of each class, and only when these will not do at
  * all blocks of the classes in question.
  *
@@ -61,24 +61,48 @@ enum buddy_state {
 	BUDDY_HANDED_OUT,     /* the handed out address of a padded block lies in this unit */
 };
 
-enum { BUDDY_LINK_BITS = 42, BUDDY_PLACE_BITS = 12, BUDDY_PLACE_ROOT = (1 << BUDDY_PLACE_BITS) - 1 };
+enum {
+	BUDDY_LINK_BITS = 48,
+	BUDDY_PLACE_ROOT = 0, /* a root block has no parent; as a place it would be in class 0, which is never split */
+};
 
 /*
  * A descriptor. FREE: next and prev are units, in the list of the class, circular through the list's head.
  * GRANTED_PADDED: the padding is next units and prev bytes. HANDED_OUT: next is the unit of the block's start.
  */
 struct buddy_block {
-	uint64_t next : BUDDY_LINK_BITS;
-	uint64_t place : BUDDY_PLACE_BITS; /* in the parent: its class * BUDDY_CHILDREN_MAX + which child; or ROOT */
-	uint64_t class : 8;
-	uint64_t prev : BUDDY_LINK_BITS;
-	uint64_t kept : BUDDY_PLACE_BITS; /* first child: the parent's place; last child: what the parent kept */
-	uint64_t state : 4;               /* enum buddy_state */
+	uint32_t next_low, prev_low; /* buddy_next, buddy_prev */
+	uint16_t next_high, prev_high;
+	uint32_t place : 11; /* in the parent: its class * BUDDY_CHILDREN_MAX + which child; or ROOT */
+	uint32_t kept : 11;  /* first child: the parent's place; last child: what the parent kept */
+	uint32_t class : 7;
+	uint32_t state : 3; /* enum buddy_state */
 };
 _Static_assert(sizeof(struct buddy_block) == 16, "a descriptor is 16 bytes");
-_Static_assert((int)BUDDY_LINK_BITS == (int)BUDDY_SIZE_BITS, "every unit can be linked");
-_Static_assert((BUDDY_CLASSES_MAX - 1) * BUDDY_CHILDREN_MAX + BUDDY_CHILDREN_MAX - 1 < BUDDY_PLACE_ROOT,
-	       "every place is told from a root");
+_Static_assert(BUDDY_CLASSES_MAX *BUDDY_CHILDREN_MAX <= 1 << 11, "every place can be remembered");
+_Static_assert(BUDDY_CLASSES_MAX <= 1 << 7, "every class can be remembered");
+
+BUDDY_ALWAYS_INLINE uint64_t buddy_next(const struct buddy_block *block)
+{
+	return (uint64_t)block->next_high << 32 | block->next_low;
+}
+
+BUDDY_ALWAYS_INLINE uint64_t buddy_prev(const struct buddy_block *block)
+{
+	return (uint64_t)block->prev_high << 32 | block->prev_low;
+}
+
+BUDDY_ALWAYS_INLINE void buddy_set_next(struct buddy_block *block, uint64_t unit)
+{
+	block->next_low = (uint32_t)unit;
+	block->next_high = (uint16_t)(unit >> 32);
+}
+
+BUDDY_ALWAYS_INLINE void buddy_set_prev(struct buddy_block *block, uint64_t unit)
+{
+	block->prev_low = (uint32_t)unit;
+	block->prev_high = (uint16_t)(unit >> 32);
+}
 
 /* A run of equal root blocks. The roots from fresh_unit on have never been used: they are free and have no descriptor.
  */
@@ -188,10 +212,10 @@ BUDDY_ALWAYS_INLINE uint64_t buddy_head(const struct buddy_heap *heap, uint32_t 
 
 BUDDY_ALWAYS_INLINE void buddy_link(struct buddy_heap *heap, uint64_t unit, uint64_t prev, uint64_t next)
 {
-	heap->blocks[unit].prev = prev;
-	heap->blocks[unit].next = next;
-	heap->blocks[prev].next = unit;
-	heap->blocks[next].prev = unit;
+	buddy_set_prev(&heap->blocks[unit], prev);
+	buddy_set_next(&heap->blocks[unit], next);
+	buddy_set_next(&heap->blocks[prev], unit);
+	buddy_set_prev(&heap->blocks[next], unit);
 }
 
 BUDDY_ALWAYS_INLINE void buddy_push(struct buddy_heap *heap, uint64_t unit, uint32_t class)
@@ -203,9 +227,9 @@ BUDDY_ALWAYS_INLINE void buddy_push(struct buddy_heap *heap, uint64_t unit, uint
 	heap->free_count[class]++;
 	heap->nonempty.word[class / 64] |= 1ull << class % 64;
 	if (heap->policy == BUDDY_LIFO)
-		buddy_link(heap, unit, head, heap->blocks[head].next);
+		buddy_link(heap, unit, head, buddy_next(&heap->blocks[head]));
 	else if (heap->policy == BUDDY_FIFO)
-		buddy_link(heap, unit, heap->blocks[head].prev, head);
+		buddy_link(heap, unit, buddy_prev(&heap->blocks[head]), head);
 	else
 		address_set_add(&heap->addresses[class], unit);
 }
@@ -219,8 +243,9 @@ BUDDY_ALWAYS_INLINE void buddy_remove(struct buddy_heap *heap, uint64_t unit, ui
 		address_set_remove(&heap->addresses[class], unit);
 		return;
 	}
-	heap->blocks[block->prev].next = block->next;
-	heap->blocks[block->next].prev = block->prev;
+	uint64_t prev = buddy_prev(block), next = buddy_next(block);
+	buddy_set_next(&heap->blocks[prev], next);
+	buddy_set_prev(&heap->blocks[next], prev);
 }
 
 /* The listed free block after `unit` (BUDDY_NO_UNIT: the first) in the order of the policy; BUDDY_NO_UNIT at the end.
@@ -230,7 +255,7 @@ BUDDY_ALWAYS_INLINE uint64_t buddy_next_listed(const struct buddy_heap *heap, ui
 	if (heap->policy == BUDDY_LOWEST)
 		return address_set_next(&heap->addresses[class], unit == BUDDY_NO_UNIT ? 0 : unit + 1);
 	uint64_t head = buddy_head(heap, class);
-	uint64_t next = heap->blocks[unit == BUDDY_NO_UNIT ? head : unit].next;
+	uint64_t next = buddy_next(&heap->blocks[unit == BUDDY_NO_UNIT ? head : unit]);
 	return next == head ? BUDDY_NO_UNIT : next;
 }
 
@@ -337,15 +362,15 @@ BUDDY_ALWAYS_INLINE uint64_t buddy_padding(const struct buddy_heap *heap, uint64
 /* What a granted block in its descriptor says of it. */
 BUDDY_ALWAYS_INLINE uint64_t buddy_padding_of(const struct buddy_heap *heap, const struct buddy_block *block)
 {
-	return block->state == BUDDY_GRANTED_PADDED ? block->next * heap->unit_bytes + block->prev : 0;
+	return block->state == BUDDY_GRANTED_PADDED ? buddy_next(block) * heap->unit_bytes + buddy_prev(block) : 0;
 }
 
 BUDDY_ALWAYS_INLINE void buddy_set_padding(const struct buddy_heap *heap, struct buddy_block *block,
 					   uint64_t padding_bytes)
 {
 	block->state = BUDDY_GRANTED_PADDED;
-	block->next = padding_bytes / heap->unit_bytes;
-	block->prev = padding_bytes % heap->unit_bytes;
+	buddy_set_next(block, padding_bytes / heap->unit_bytes);
+	buddy_set_prev(block, padding_bytes % heap->unit_bytes);
 }
 
 /* Has the block room for the request at an aligned address? */
@@ -504,7 +529,7 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_grant(struct buddy_heap *heap, uint64
 		uint64_t handed_out = buddy_unit_of(heap, address + padding_bytes);
 		if (handed_out != unit) {
 			heap->blocks[handed_out].state = BUDDY_HANDED_OUT;
-			heap->blocks[handed_out].next = unit;
+			buddy_set_next(&heap->blocks[handed_out], unit);
 		}
 	}
 	heap->free_units -= size_units;

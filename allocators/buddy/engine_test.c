@@ -242,7 +242,7 @@ static void bad_parameters_are_refused_with_the_mend(void **state)
 	assert_refused("kary:k=17", 1 << 20, "from 2 to 16");
 	assert_refused("fibonacci:j=0", 1 << 20, "from 1 to 16");
 	assert_refused("binary:max_order=0", 1 << 20, "max_order=0");
-	assert_refused("binary:unit=1", 1ull << 43, "use a unit of 5 or more");
+	assert_refused("binary:unit=1", 1ull << 43, "use a larger unit or a smaller arena");
 }
 
 static void impossible_requests_are_named(void **state)
@@ -362,23 +362,23 @@ static void self_check_names_planted_damage(void **state)
 		blocks[0].state = BUDDY_FREE;
 		assert_broken(&bench, "all children of the block of class 4 at unit 0 are free and not merged");
 		blocks[0].state = BUDDY_GRANTED_PADDED;
-		blocks[0].next = 8;
-		blocks[0].prev = 0;
+		buddy_set_next(&blocks[0], 8);
+		buddy_set_prev(&blocks[0], 0);
 		assert_broken(&bench, "the block at unit 0 of 128 bytes is padded by 128");
-		blocks[0].next = 1;
+		buddy_set_next(&blocks[0], 1);
 		assert_broken(&bench, "is not marked at unit 1");
 		blocks[0].state = BUDDY_GRANTED;
-		blocks[8].next = 16;
+		buddy_set_next(&blocks[8], 16);
 		assert_broken(&bench, "unit 16 on the free list of class 3 is not a free block of it");
-		blocks[8].next = 8;
+		buddy_set_next(&blocks[8], 8);
 		assert_broken(&bench, "the free list of class 3 has more blocks than the 1 that are free");
-		blocks[8].next = heap->units + 3;
-		blocks[8].prev = 16;
+		buddy_set_next(&blocks[8], heap->units + 3);
+		buddy_set_prev(&blocks[8], 16);
 		assert_broken(&bench, "points back to 16");
-		blocks[8].prev = heap->units + 3;
-		blocks[heap->units + 3].next = heap->units + 3;
+		buddy_set_prev(&blocks[8], heap->units + 3);
+		buddy_set_next(&blocks[heap->units + 3], heap->units + 3);
 		assert_broken(&bench, "the free list of class 3 has 0 blocks, 1 are free");
-		blocks[heap->units + 3].next = 8;
+		buddy_set_next(&blocks[heap->units + 3], 8);
 		heap->free_count[3]++;
 		assert_broken(&bench, "2 free blocks of class 3 are counted, the walk finds 1");
 		heap->free_count[3]--;

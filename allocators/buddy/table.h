@@ -19,7 +19,7 @@ enum {
 	BUDDY_CHILDREN_MAX = 16,
 	BUDDY_FAMILIES_MAX = 2,
 	BUDDY_CLASS_WORDS = BUDDY_CLASSES_MAX / 64,
-	BUDDY_SIZE_BITS = 42, /* sizes are below 2^42 units */
+	BUDDY_SIZE_BITS = 48, /* sizes are below 2^48 units */
 };
 
 /* A set of classes. */
