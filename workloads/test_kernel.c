@@ -1,0 +1,259 @@
+/*
+ * test_kernel.c - held against a real kernel: Linux 6.1 with SLUB, every allocation since boot, and its own files.
+ *
+ * `recorded` must have as many slabs of every cache as /proc/slabinfo says, at every snapshot; the two indices must be
+ * those of the kernel's debugfs, from the buddyinfo of the same moment. Skipped where the captures are not at hand.
+ */
+#include "workloads/test_trace.h"
+
+#include "allocators/reference/recorded.h"
+#include "traces/import/import.h"
+#include "workloads/orders.h"
+#include "workloads/replay.h"
+
+static char capture[2048];
+static char trace_path[3000];
+
+static bool find_capture(void)
+{
+	const char *given = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
+	if (given && *given)
+		snprintf(capture, sizeof capture, "%s/linux-6.1-slub", given);
+	else
+		snprintf(capture, sizeof capture, "%s/../shared/groundtruth/linux-6.1-slub", source ? source : ".");
+	return access(capture, R_OK) == 0;
+}
+
+static int import_capture(void **state)
+{
+	char trace[2100], snapshots[2100];
+	struct kml_error error = {{0}};
+	const struct import_options options = {.quiet = true};
+	(void)state;
+	if (!find_capture())
+		return 0;
+	snprintf(trace, sizeof trace, "%s/trace.txt.zst", capture);
+	snprintf(snapshots, sizeof snapshots, "%s/snapshots.tar.zst", capture);
+	snprintf(trace_path, sizeof trace_path, "%s/kernel-%ld.kmt", test_output(), (long)getpid());
+	struct import *import = import_create(&options);
+	struct import_input *input = import_input_open(trace, &error);
+	bool done = import && input && import_any(import, input, &error) &&
+		    import_snapshots(import, snapshots, &error) && import_write(import, trace_path, &error);
+	import_input_close(input);
+	import_destroy(import);
+	if (!done)
+		fprintf(stderr, "%s\n", error.text);
+	return done ? 0 : -1;
+}
+
+static int remove_capture(void **state)
+{
+	(void)state;
+	unlink(trace_path);
+	return 0;
+}
+
+static void need_capture(void)
+{
+	if (trace_path[0])
+		return;
+	print_message("skipped: no real capture at %s (set KMEMLAB_GROUNDTRUTH)\n", capture);
+	skip();
+}
+
+static struct kmt_reader *open_capture(void)
+{
+	struct kml_error error;
+	struct kmt_reader *reader = kmt_open(trace_path, &error);
+	if (!reader)
+		fail_msg("%s", error.text);
+	return reader;
+}
+
+/* ------------------------------------------------------------------------------------------------- slabs */
+
+struct slabs {
+	const struct kml_stack *stack; /* living, from the first sample on */
+	const struct kmt_cache *caches;
+	uint32_t cache_count;
+	uint64_t snapshots, compared;
+};
+
+static bool keep_stack(void *context, const struct replay_sample *sample, const struct kml_stack *stack,
+		       const struct kml_arena *arena)
+{
+	struct slabs *slabs = context;
+	(void)sample;
+	(void)arena;
+	slabs->stack = stack;
+	return true;
+}
+
+static void compare_line(struct slabs *slabs, const char *line, const char *label)
+{
+	char name[128];
+	unsigned long pages, count, ignored[9];
+	if (sscanf(line, "%127s %lu %lu %lu %lu %lu : tunables %lu %lu %lu : slabdata %lu %lu", name, &ignored[0],
+		   &ignored[1], &ignored[2], &ignored[3], &pages, &ignored[4], &ignored[5], &ignored[6], &ignored[7],
+		   &count) != 11)
+		return;
+	for (uint32_t i = 0; i < slabs->cache_count; i++) {
+		if (strcmp(slabs->caches[i].name, name) != 0)
+			continue;
+		uint64_t recorded = recorded_slab_pages(kml_stack_top(slabs->stack), i);
+		if (recorded != pages * count)
+			fail_msg("%s at %s: %lu pages in the kernel, %lu recorded", name, label, pages * count,
+				 (unsigned long)recorded);
+		slabs->compared++;
+	}
+}
+
+static bool compare_slabs(void *context, const struct kmt_snapshot *snapshot)
+{
+	struct slabs *slabs = context;
+	if (snapshot->kind != KMT_SNAPSHOT_SLABINFO || !slabs->stack)
+		return true;
+	slabs->snapshots++;
+	char *text = strdup(snapshot->text), *rest = text;
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		compare_line(slabs, line, snapshot->label);
+	free(text);
+	return true;
+}
+
+static void replay_recorded(struct kmt_reader *reader, struct slabs *slabs, enum replay_level level,
+			    struct replay_result *result)
+{
+	struct kml_error error;
+	struct replay_options options = {.samples = 2000, .level = level, .seed = 1};
+	struct kml_spec *spec = kml_spec_parse("recorded", &error);
+	slabs->caches = kmt_reader_caches(reader, &slabs->cache_count);
+	if (!replay_run(reader, spec, &options, keep_stack, compare_slabs, slabs, result, &error))
+		fail_msg("%s", error.text);
+	if (result->check_failed)
+		fail_msg("%s", result->check_error.text);
+	kml_spec_free(spec);
+}
+
+static void recorded_has_the_slabs_of_slabinfo(void **state)
+{
+	struct slabs slabs = {0};
+	struct replay_result result;
+	(void)state;
+	need_capture();
+	struct kmt_reader *reader = open_capture();
+	replay_recorded(reader, &slabs, REPLAY_ALL, &result);
+	assert_int_equal(slabs.snapshots, 13);
+	assert_true(slabs.compared > 13 * 100);
+	assert_int_equal(result.failures[KML_NO_MEMORY] + result.failures[KML_NO_RUN] + result.failures[KML_IMPOSSIBLE],
+			 0);
+	kmt_close(reader);
+}
+
+/* Page demand and slabs, or all pages as the page allocator saw them: the kernel held the same. */
+static void recorded_holds_the_same_at_both_levels(void **state)
+{
+	struct slabs slabs = {0}, none = {0};
+	struct replay_result all, pages;
+	(void)state;
+	need_capture();
+	struct kmt_reader *reader = open_capture();
+	replay_recorded(reader, &slabs, REPLAY_ALL, &all);
+	kmt_rewind(reader, NULL);
+	struct kml_error error;
+	struct replay_options options = {.level = REPLAY_PAGES, .seed = 1};
+	struct kml_spec *spec = kml_spec_parse("recorded", &error);
+	assert_true(replay_run(reader, spec, &options, NULL, NULL, &none, &pages, &error));
+	assert_int_equal(all.peak_held_bytes, pages.peak_held_bytes);
+	assert_int_equal(all.at_end.stats.held_bytes, pages.at_end.stats.held_bytes);
+	kml_spec_free(spec);
+	kmt_close(reader);
+}
+
+/* ----------------------------------------------------------------------------------------------- indices */
+
+/* The files of one snapshot, in whatever order they come. */
+struct moment {
+	char label[64];
+	char *buddyinfo, *unusable, *extfrag;
+};
+
+static uint32_t differing(const struct free_orders *orders, const char *text,
+			  int32_t (*index)(const struct free_orders *, uint32_t), const char *label)
+{
+	const char *at = strchr(strstr(text, "DMA32"), ' ');
+	uint32_t different = 0;
+	for (uint32_t order = 0; order < KML_ORDERS; order++) {
+		char expected[32], ours[32];
+		int length = 0;
+		assert_int_equal(sscanf(at, " %31s%n", expected, &length), 1);
+		at += length;
+		int32_t value = index(orders, order);
+		snprintf(ours, sizeof ours, "%s%d.%03d", value < 0 ? "-" : "", abs(value) / 1000, abs(value) % 1000);
+		if (strcmp(expected, ours) == 0)
+			continue;
+		print_message("%s, order %u: the kernel says %s, we %s\n", label, order, expected, ours);
+		different++;
+	}
+	return different;
+}
+
+static void keep(struct moment *moment, const struct kmt_snapshot *snapshot)
+{
+	char **kept = snapshot->kind == KMT_SNAPSHOT_BUDDYINFO        ? &moment->buddyinfo
+		      : snapshot->kind == KMT_SNAPSHOT_UNUSABLE_INDEX ? &moment->unusable
+		      : snapshot->kind == KMT_SNAPSHOT_EXTFRAG_INDEX  ? &moment->extfrag
+								      : NULL;
+	if (!kept)
+		return;
+	if (strcmp(moment->label, snapshot->label) != 0) {
+		free(moment->buddyinfo);
+		free(moment->unusable);
+		free(moment->extfrag);
+		*moment = (struct moment){0};
+		snprintf(moment->label, sizeof moment->label, "%s", snapshot->label);
+	}
+	*kept = strdup(snapshot->text);
+}
+
+static void indices_are_those_of_the_kernel(void **state)
+{
+	(void)state;
+	need_capture();
+	struct kmt_reader *reader = open_capture();
+	struct kmt_item item;
+	struct kml_error error;
+	struct moment moment = {0};
+	uint32_t moments = 0, different = 0;
+	enum kmt_item_kind kind;
+	while ((kind = kmt_next(reader, &item, &error)) != KMT_ITEM_END) {
+		assert_int_not_equal(kind, KMT_ITEM_ERROR);
+		if (kind != KMT_ITEM_SNAPSHOT)
+			continue;
+		bool whole = moment.buddyinfo && moment.unusable && moment.extfrag;
+		keep(&moment, item.snapshot);
+		if (whole || !moment.buddyinfo || !moment.unusable || !moment.extfrag)
+			continue;
+		struct free_orders orders;
+		assert_true(free_orders_from_buddyinfo(&orders, moment.buddyinfo));
+		different += differing(&orders, moment.unusable, free_orders_unusable_index, moment.label);
+		different += differing(&orders, moment.extfrag, free_orders_extfrag_index, moment.label);
+		moments++;
+	}
+	free(moment.buddyinfo);
+	free(moment.unusable);
+	free(moment.extfrag);
+	assert_int_equal(moments, 13);
+	assert_int_equal(different, 0);
+	kmt_close(reader);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(recorded_has_the_slabs_of_slabinfo),
+		cmocka_unit_test(recorded_holds_the_same_at_both_levels),
+		cmocka_unit_test(indices_are_those_of_the_kernel),
+	};
+	return cmocka_run_group_tests(tests, import_capture, remove_capture);
+}
