@@ -4,7 +4,9 @@
  * Cases: each PAGES allocator alone and each OBJECTS allocator on each PAGES allocator, with the defaults and once with
  * every value of each CHOICE parameter. A new allocator is tested by being registered.
  *
- *   conformance_test [--plugin FILE.so]... [SPEC]...    with specs: these alone
+ *   conformance_test [--plugin FILE.so]... [--only NAME]... [SPEC]...
+ *
+ * With names (all of an allocator's cases) or specs (one case): these alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -851,17 +853,12 @@ static void names_are_unique_and_built_ins_alphabetical(void **state)
 	}
 }
 
-/* Load the plugins named on the command line; the specs, which are the rest, are moved to the front of argv. */
-static bool load_plugins(int argc, char **argv, int *spec_count)
+/* Load every plugin of the command line. */
+static bool load_plugins(int argc, char **argv)
 {
-	*spec_count = 0;
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--plugin") != 0 || i + 1 == argc) {
-			argv[(*spec_count)++] = argv[i];
-			continue;
-		}
-		struct kml_error error = {{0}};
-		if (!kml_registry_load_plugin(argv[++i], &error)) {
+	struct kml_error error = {{0}};
+	for (int i = 1; i + 1 < argc; i++) {
+		if (strcmp(argv[i], "--plugin") == 0 && !kml_registry_load_plugin(argv[++i], &error)) {
 			fprintf(stderr, "%s\n", error.text);
 			return false;
 		}
@@ -869,20 +866,38 @@ static bool load_plugins(int argc, char **argv, int *spec_count)
 	return true;
 }
 
+/* What the command line asks for; everything when it names nothing. */
+static bool add_cases(struct suite *suite, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (i + 1 < argc && strcmp(argv[i], "--plugin") == 0) {
+			i++;
+		} else if (i + 1 < argc && strcmp(argv[i], "--only") == 0) {
+			const struct kml_allocator *allocator = kml_registry_find(argv[++i]);
+			if (allocator == NULL) {
+				fprintf(stderr, "no allocator '%s'\n", argv[i]);
+				return false;
+			}
+			add_allocator(suite, allocator);
+		} else {
+			add_spec(suite, argv[i]);
+		}
+	}
+	size_t count;
+	const struct kml_allocator *const *registry = kml_registry(&count);
+	bool names_nothing = suite->count == 0;
+	for (size_t i = 0; names_nothing && i < count; i++)
+		add_allocator(suite, registry[i]);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
-	size_t built_in, count;
-	int spec_count;
+	size_t built_in;
 	kml_registry(&built_in);
-	if (!load_plugins(argc, argv, &spec_count))
-		return 2;
-	const struct kml_allocator *const *registry = kml_registry(&count);
-
 	struct suite suite = {0};
-	for (int i = 0; i < spec_count; i++)
-		add_spec(&suite, argv[i]);
-	for (size_t i = 0; spec_count == 0 && i < count; i++)
-		add_allocator(&suite, registry[i]);
+	if (!load_plugins(argc, argv) || !add_cases(&suite, argc, argv))
+		return 2;
 	char *built_in_text = format("%zu", built_in);
 	add_test(&suite, "names_are_unique_and_built_ins_alphabetical", names_are_unique_and_built_ins_alphabetical,
 		 built_in_text);
