@@ -61,19 +61,21 @@ static void append(struct text *text, const char *format, ...)
 
 static struct text read_whole(const char *path)
 {
-	struct text text = {0};
+	struct text text = {.bytes = calloc(1, 1)};
 	FILE *file = fopen(path, "r");
 	char line[8192];
 
 	if (file == NULL)
 		fail_msg("%s is missing", path);
+	assert_non_null(text.bytes);
 	while (fgets(line, sizeof(line), file) != NULL) {
 		text.bytes = realloc(text.bytes, text.length + strlen(line) + 1);
 		assert_non_null(text.bytes);
-		strcpy(text.bytes + text.length, line);
+		memcpy(text.bytes + text.length, line, strlen(line) + 1);
 		text.length += strlen(line);
 	}
 	fclose(file);
+	assert_true(text.length > 0);
 	return text;
 }
 
@@ -271,7 +273,7 @@ static bool check_fixture(const char *name)
 	struct text actual = render(out);
 	snprintf(path, sizeof(path), FIXTURES "%s.expected", name);
 	struct text expected = expected_of(path, import);
-	bool same = strcmp(actual.bytes, expected.bytes) == 0;
+	bool same = actual.bytes != NULL && expected.bytes != NULL && strcmp(actual.bytes, expected.bytes) == 0;
 	if (!same)
 		fprintf(stderr, "%s:\n--- expected\n%s--- actual\n%s", name, expected.bytes, actual.bytes);
 	free(actual.bytes);
@@ -495,11 +497,11 @@ static void mutated_fixtures_never_crash(void **state)
 		snprintf(path, sizeof(path), FIXTURES "%s", entries[i]->d_name);
 		struct text original = read_whole(path);
 		for (int round = 0; round < 20; round++) {
-			struct text mutant = {.bytes = malloc(original.length * 2), .length = original.length};
+			struct text mutant = {.bytes = malloc(original.length * 2 + 1), .length = original.length};
 			assert_non_null(mutant.bytes);
 			memcpy(mutant.bytes, original.bytes, original.length);
 			for (uint64_t changes = 1 + next_random(&random) % 12; changes > 0; changes--)
-				mutant.bytes[next_random(&random) % mutant.length] =
+				mutant.bytes[next_random(&random) % (mutant.length + 1)] =
 					"0123456789abcdef xX=[]:-.\n\0\xff~"[next_random(&random) % 30];
 			if (round % 4 == 0) {
 				memcpy(mutant.bytes + mutant.length, original.bytes, original.length / 2);
@@ -558,7 +560,8 @@ static void add_member(struct text *tar, const char *name, const char *contents)
 	sprintf((char *)header + 124, "%011zo", length);
 	memset(header + 148, ' ', 8);
 	header[156] = '0';
-	memcpy(header + 257, "ustar\00000", 8);
+	strcpy((char *)header + 257, "ustar");
+	header[263] = header[264] = '0';
 	for (int i = 0; i < 512; i++)
 		sum += header[i];
 	sprintf((char *)header + 148, "%06o", sum);
@@ -566,7 +569,8 @@ static void add_member(struct text *tar, const char *name, const char *contents)
 	assert_non_null(tar->bytes);
 	memcpy(tar->bytes + tar->length, header, 512);
 	memset(tar->bytes + tar->length + 512, 0, padded);
-	memcpy(tar->bytes + tar->length + 512, contents, length);
+	for (size_t i = 0; i < length; i++)
+		tar->bytes[tar->length + 512 + i] = contents[i];
 	tar->length += 512 + padded;
 }
 

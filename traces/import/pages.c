@@ -33,6 +33,7 @@ static struct page *make_page(struct import *import, uint64_t pfn, struct kml_er
 	if (page != NULL)
 		return page;
 	struct page *chunk = malloc(PAGES_IN_CHUNK * sizeof(*chunk));
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): a vector of pointers to chunks */
 	if (chunk == NULL || !import_reserve(&import->pages.chunks, error) ||
 	    !kml_hashmap_set(&import->pages.chunk_of, pfn / PAGES_IN_CHUNK, import->pages.chunks.count)) {
 		free(chunk);

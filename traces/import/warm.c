@@ -69,39 +69,60 @@ static bool addresses_fit(const struct import *import, const struct group *group
 	return true;
 }
 
-/* Votes of all members' sites for a cache. */
-static uint64_t votes_for(const struct import *import, const struct group *group, const struct call_sites *sites,
-			  uint16_t cache)
-{
-	uint64_t votes = 0;
+/* The caches that the sites of a page's unknown objects had, each with the votes of all those sites. */
+struct candidates {
+	struct {
+		uint16_t cache;
+		uint64_t votes;
+	} items[CALL_SITE_CACHES_MAX];
+	uint32_t count;
+};
 
-	for (uint32_t i = 0; i < group->count; i++) {
-		for (uint32_t v = call_sites_first(sites, site_of(import, group->members[i])); v != IMPORT_NONE;
-		     v = sites->votes.items[v].next)
-			votes += sites->votes.items[v].cache == cache ? sites->votes.items[v].votes : 0;
+static void add_candidate(struct candidates *candidates, const struct call_site_votes *votes)
+{
+	uint32_t i = 0;
+
+	while (i < candidates->count && candidates->items[i].cache != votes->cache)
+		i++;
+	if (i == CALL_SITE_CACHES_MAX)
+		return;
+	if (i == candidates->count) {
+		candidates->items[candidates->count].cache = votes->cache;
+		candidates->items[candidates->count++].votes = 0;
 	}
-	return votes;
+	candidates->items[i].votes += votes->votes;
+}
+
+static void find_candidates(const struct import *import, const struct group *group, const struct call_sites *sites,
+			    struct candidates *candidates)
+{
+	struct call_site_votes list[CALL_SITE_CACHES_MAX];
+
+	candidates->count = 0;
+	for (uint32_t i = 0; i < group->count; i++) {
+		uint32_t count = call_sites_list(sites, site_of(import, group->members[i]), list);
+		for (uint32_t v = 0; v < count; v++)
+			add_candidate(candidates, &list[v]);
+	}
 }
 
 /* The likeliest cache of a page's unknown objects, or KMT_NO_CACHE. */
 static uint16_t judge_group(const struct import *import, const struct group *group, const struct call_sites *sites)
 {
+	struct candidates candidates;
 	uint16_t best = KMT_NO_CACHE;
 	double best_odds = 0;
 
-	for (uint32_t i = 0; i < group->count; i++) {
-		for (uint32_t v = call_sites_first(sites, site_of(import, group->members[i])); v != IMPORT_NONE;
-		     v = sites->votes.items[v].next) {
-			uint16_t cache = sites->votes.items[v].cache;
-			const struct kmt_cache *known = &import->caches.items[cache];
-			if (cache == best || !addresses_fit(import, group, known))
-				continue;
-			double slot = known->slot_bytes == 0 ? 1 : (double)known->slot_bytes;
-			double odds = log((double)votes_for(import, group, sites, cache)) + group->count * log(slot);
-			if (best == KMT_NO_CACHE || odds > best_odds) {
-				best = cache;
-				best_odds = odds;
-			}
+	find_candidates(import, group, sites, &candidates);
+	for (uint32_t i = 0; i < candidates.count; i++) {
+		const struct kmt_cache *known = &import->caches.items[candidates.items[i].cache];
+		if (!addresses_fit(import, group, known))
+			continue;
+		double slot = known->slot_bytes == 0 ? 1 : (double)known->slot_bytes;
+		double odds = log((double)candidates.items[i].votes) + group->count * log(slot);
+		if (best == KMT_NO_CACHE || odds > best_odds) {
+			best = candidates.items[i].cache;
+			best_odds = odds;
 		}
 	}
 	return best;

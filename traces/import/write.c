@@ -73,12 +73,13 @@ static bool write_warm(struct writing *writing, struct kml_error *error)
 	struct import *import = writing->import;
 	uint32_t count = import->warm.count;
 	const struct lifetime **sorted = malloc((count + 1u) * sizeof(struct lifetime *));
-	bool done = sorted != NULL || kml_fail(error, "out of memory");
+	bool done = true;
 
-	for (uint32_t i = 0; done && i < count; i++)
+	if (sorted == NULL)
+		return kml_fail(error, "out of memory");
+	for (uint32_t i = 0; i < count; i++)
 		sorted[i] = &import->lifetimes.items[import->warm.items[i]];
-	if (done)
-		qsort(sorted, count, sizeof(struct lifetime *), by_address);
+	qsort(sorted, count, sizeof(struct lifetime *), by_address);
 	for (uint32_t i = 0; done && i < count; i++) {
 		uint32_t index = (uint32_t)(sorted[i] - import->lifetimes.items);
 		struct kmt_event event = event_of(sorted[i], sorted[i]->is_page ? KMT_PAGE_ALLOC : KMT_ALLOC);
