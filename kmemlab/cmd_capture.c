@@ -11,7 +11,7 @@
 #include "kmemlab/command.h"
 #include "traces/capture/capture.h"
 
-enum { OPTION_DURATION = 256, OPTION_INTERVAL, OPTION_BUFFER, OPTION_NOTE, OPTION_QUIET };
+enum { OPTION_DURATION = 256, OPTION_INTERVAL, OPTION_BUFFER, OPTION_RESERVE, OPTION_NOTE, OPTION_QUIET };
 
 #define INTERVAL_NS_MIN UINT64_C(10000000)
 
@@ -21,6 +21,7 @@ static const struct argp_option options[] = {
 	{"interval", OPTION_INTERVAL, "TIME", 0, "Time between snapshots of /proc/slabinfo and the like (default 1s)",
 	 0},
 	{"buffer", OPTION_BUFFER, "SIZE", 0, "The kernel's trace buffers, all cpus together (default 64M)", 0},
+	{"reserve", OPTION_RESERVE, "SIZE", 0, "End early rather than leave the machine less memory (default 256M)", 0},
 	{"note", OPTION_NOTE, "TEXT", 0, "How the trace was made, kept in it", 0},
 	{"quiet", OPTION_QUIET, NULL, 0, "Say nothing when all is well", 0},
 	{0},
@@ -72,6 +73,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		if (!kml_parse_size(value, &capture->buffer_bytes) || capture->buffer_bytes == 0)
 			argp_error(state, "--buffer: '%s' is no size such as 64M", value);
 		return 0;
+	case OPTION_RESERVE:
+		if (!kml_parse_size(value, &capture->reserve_bytes))
+			argp_error(state, "--reserve: '%s' is no size such as 256M", value);
+		return 0;
 	case OPTION_NOTE:
 		capture->note = value;
 		return 0;
@@ -112,7 +117,7 @@ static const struct argp argp = {
 static int report_command(const struct capture_options *capture, const struct capture_result *result)
 {
 	int status = result->command_status;
-	if (!capture->command || result->interrupted || result->timed_out || status == 0)
+	if (!capture->command || result->interrupted || result->timed_out || result->out_of_memory || status == 0)
 		return KML_EXIT_OK;
 	if (WIFSIGNALED(status))
 		fprintf(stderr, "kmemlab capture: %s was killed by signal %d\n", capture->command[0], WTERMSIG(status));
@@ -123,7 +128,8 @@ static int report_command(const struct capture_options *capture, const struct ca
 
 int cmd_capture(int argc, char **argv)
 {
-	struct capture_options capture = {.interval_ns = 1000000000, .buffer_bytes = 64 << 20};
+	struct capture_options capture = {
+		.interval_ns = 1000000000, .buffer_bytes = 64 << 20, .reserve_bytes = 256 << 20};
 	struct capture_result result;
 	struct kml_error error = {0};
 	int status = kml_parse_arguments(&argp, argc, argv, &capture);
@@ -140,5 +146,8 @@ int cmd_capture(int argc, char **argv)
 			"kmemlab capture: %" PRIu64
 			" events were lost because the buffers were full: use a larger --buffer\n",
 			result.lost);
+	if (result.out_of_memory)
+		fputs("kmemlab capture: ended early because memory runs short; the trace holds what came before\n",
+		      stderr);
 	return report_command(&capture, &result);
 }

@@ -10,12 +10,13 @@
 #include "allocators/allocator.h"
 
 struct capture_options {
-	const char *output;    /* the .kmt to write */
-	char **command;        /* NULL-terminated, run meanwhile; NULL: none */
-	const char *note;      /* how it was made, for the trace's origin; NULL: "" */
-	uint64_t duration_ns;  /* 0: until the command ends or the user interrupts */
-	uint64_t interval_ns;  /* between snapshots */
-	uint64_t buffer_bytes; /* of the kernel's trace buffers, all cpus together */
+	const char *output;     /* the .kmt to write */
+	char **command;         /* NULL-terminated, run meanwhile; NULL: none */
+	const char *note;       /* how it was made, for the trace's origin; NULL: "" */
+	uint64_t duration_ns;   /* 0: until the command ends or the user interrupts */
+	uint64_t interval_ns;   /* between snapshots */
+	uint64_t buffer_bytes;  /* of the kernel's trace buffers, all cpus together */
+	uint64_t reserve_bytes; /* end when writing the trace would leave the machine less memory than this */
 	bool quiet;
 };
 
@@ -27,6 +28,7 @@ struct capture_result {
 	uint64_t duration_ns;
 	bool interrupted;   /* by SIGINT or SIGTERM: a normal end of a capture */
 	bool timed_out;     /* by duration_ns */
+	bool out_of_memory; /* ended early: what is left is needed to write the trace */
 	int command_status; /* of waitpid; 0 without a command */
 };
 

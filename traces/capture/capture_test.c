@@ -222,6 +222,23 @@ static void test_for_a_time(void **state)
 	assert_int_equal(count_trace(in_folder("out.kmt"), "").lost, 0);
 }
 
+/* More than any machine has is to be left: the capture ends at once, in good order. */
+static void test_memory_runs_short(void **state)
+{
+	(void)state;
+	skip_unless_available();
+	char *command[] = {"sleep", "60", NULL};
+	struct capture_options options = options_for(in_folder("out.kmt"), command);
+	struct capture_result result;
+	struct kml_error error = {0};
+	options.reserve_bytes = UINT64_C(1) << 60;
+	if (!capture_run(&options, &result, &error))
+		fail_msg("%s", error.text);
+	assert_true(result.out_of_memory);
+	assert_true(result.duration_ns < 30000000000);
+	assert_true(count_trace(in_folder("out.kmt"), "").slabinfos >= 2);
+}
+
 /* A buffer far too small for 50 ms of this: what the kernel overwrites is counted, in the result and in the trace. */
 static void test_lost_events_are_counted(void **state)
 {
@@ -401,6 +418,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_every_socket_is_seen),
 		cmocka_unit_test(test_origin_and_caches),
 		cmocka_unit_test(test_for_a_time),
+		cmocka_unit_test(test_memory_runs_short),
 		cmocka_unit_test(test_lost_events_are_counted),
 		cmocka_unit_test(test_stale_instances_are_removed),
 		cmocka_unit_test(test_refusals),

@@ -26,6 +26,7 @@ enum { SNAPSHOT_FILES = sizeof snapshot_kinds / sizeof *snapshot_kinds };
 
 struct proc {
 	int files[SNAPSHOT_FILES]; /* -1: this kernel has none */
+	uint64_t available_bytes;
 };
 
 uint64_t proc_now_ns(void)
@@ -42,6 +43,7 @@ struct proc *proc_open(struct kml_error *error)
 		kml_fail(error, "out of memory");
 		return NULL;
 	}
+	proc->available_bytes = UINT64_MAX;
 	for (int i = 0; i < SNAPSHOT_FILES; i++) {
 		char path[64];
 		snprintf(path, sizeof path, "/proc/%s", kmt_snapshot_name(snapshot_kinds[i]));
@@ -84,6 +86,19 @@ static ssize_t read_from_start(int file, uint8_t *text, size_t room_bytes)
 	return -1;
 }
 
+static void learn_available(struct proc *proc, const char *meminfo, size_t bytes)
+{
+	static const char LABEL[] = "MemAvailable:";
+	const char *line = memmem(meminfo, bytes, LABEL, strlen(LABEL));
+	if (line)
+		proc->available_bytes = strtoull(line + strlen(LABEL), NULL, 10) * 1024;
+}
+
+uint64_t proc_available_bytes(const struct proc *proc)
+{
+	return proc->available_bytes;
+}
+
 bool proc_snapshot(struct proc *proc, struct store *store, struct kml_error *error)
 {
 	for (int i = 0; i < SNAPSHOT_FILES; i++) {
@@ -93,9 +108,12 @@ bool proc_snapshot(struct proc *proc, struct store *store, struct kml_error *err
 		if (!entry)
 			return false;
 		uint64_t before_ns = proc_now_ns();
-		ssize_t bytes = read_from_start(proc->files[i], entry->data, SNAPSHOT_BYTES_MAX);
+		ssize_t bytes = read_from_start(proc->files[i], entry->data, SNAPSHOT_BYTES_MAX - 1);
 		if (bytes < 0)
 			return kml_fail(error, "/proc/%s: %s", kmt_snapshot_name(snapshot_kinds[i]), strerror(errno));
+		entry->data[bytes] = '\0';
+		if (snapshot_kinds[i] == KMT_SNAPSHOT_MEMINFO)
+			learn_available(proc, (const char *)entry->data, (size_t)bytes);
 		entry->kind = STORE_SNAPSHOT;
 		entry->detail = snapshot_kinds[i];
 		entry->time_ns = before_ns + (proc_now_ns() - before_ns) / 2;

@@ -19,6 +19,9 @@ void proc_close(struct proc *proc);
 /* One snapshot of each file to the store, with the time of CLOCK_MONOTONIC in the middle of its reading. */
 bool proc_snapshot(struct proc *proc, struct store *store, struct kml_error *error);
 
+/* MemAvailable of the snapshot taken last; UINT64_MAX when it does not say. */
+uint64_t proc_available_bytes(const struct proc *proc);
+
 /*
  * Every cache of the first slabinfo of the store's kernel to the import: from /sys/kernel/slab/NAME where there is one
  * (SLUB), which knows what slabinfo does not: the size asked for, the alignment, constructor, RCU, reclaimability.

@@ -2,7 +2,7 @@
 # Workload: a fork storm. Generations of processes that live at the same time, fork one child each, run a program, and
 # die in another order. Allocates task_struct, stacks, mm_struct, vm_area_struct, anon_vma, pids, files and page tables.
 set -eu
-exec /usr/bin/python3 - "${1:-4}" "${2:-16}" <<'PYTHON'
+exec /usr/bin/python3 - "${1:-4}" "${2:-22}" <<'PYTHON'
 import os, random, signal, sys, time
 
 generations, width = int(sys.argv[1]), int(sys.argv[2])

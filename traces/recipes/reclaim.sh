@@ -2,7 +2,7 @@
 # Workload: scan, reclaim, scan. Fills the dentry and inode caches, has the kernel drop them while one file in forty is
 # held open, so that single objects keep slabs alive that are otherwise empty, and fills them again. Needs root.
 set -eu
-exec /usr/bin/python3 - "${1:-2000}" <<'PYTHON'
+exec /usr/bin/python3 - "${1:-3500}" <<'PYTHON'
 import os, sys, time
 
 def scan(limit):
