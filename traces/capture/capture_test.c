@@ -355,6 +355,7 @@ static void test_interrupt(void **state)
 	if (!program || access(program, X_OK) != 0) {
 		print_message("skipped: KMEMLAB does not name the program\n");
 		skip();
+		return;
 	}
 	unlink(in_folder("out.kmt"));
 	pid_t capture = fork();

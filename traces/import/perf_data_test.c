@@ -239,7 +239,7 @@ static void test_flipped_bits(void **state)
 	for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++) {
 		struct bytes bytes = load(source_path(fixtures[i]));
 		assert_true(bytes.count > 2048);
-		uint8_t *copy = malloc(bytes.count);
+		uint8_t *copy = malloc(bytes.count + 1);
 		assert_non_null(copy);
 		for (int round = 0; round < 1500; round++) {
 			memcpy(copy, bytes.data, bytes.count);
