@@ -53,6 +53,10 @@ def _number(value):
     return number
 
 
+def _optional_number(value):
+    return None if value == "" else _number(value)
+
+
 def _cells(value):
     """Two hexadecimal digits a cell of the arena."""
     return bytes.fromhex(value)
@@ -63,6 +67,7 @@ TYPE_NAMES = {
     _count: "a whole number, 0 or more",
     _optional_count: "a whole number, 0 or more, or nothing",
     _number: "a number",
+    _optional_number: "a number, or nothing",
     _cells: "two hexadecimal digits a cell",
 }
 
@@ -81,7 +86,8 @@ SUMMARY = _columns(
     (_count, "events allocations frees failed_no_memory failed_no_run failed_impossible"),
     (_count, "peak_requested_bytes peak_granted_bytes peak_held_bytes peak_metadata_bytes"),
     (_count, "mean_requested_bytes mean_granted_bytes mean_held_bytes"),
-    (_number, "internal_fragmentation slab_slack jw1 jw2 jw3 jw4 unusable_index_order4_mean"),
+    (_number, "internal_fragmentation slab_slack jw1 jw2 jw3 jw4"),
+    (_optional_number, "unusable_index_order4_mean"),
     (_count, " ".join(WASTE_COLUMNS) + " splits merges"),
 )
 SAMPLES = _columns(
