@@ -120,7 +120,7 @@ static void run_against_the_map(const char *spec_text, uint32_t unit_count, bool
 	struct kml_spec *spec = kml_spec_parse(spec_text, &error);
 	struct kml_arena *arena = kml_arena_create(unit_count * UNIT_BYTES + UNIT_BYTES / 2, 4096, false, &error);
 	const struct kml_environment environment = {.arena = arena, .page_bytes = 4096, .cpu_count = 1};
-	struct kml_stack stack;
+	struct kml_stack stack = {0};
 	assert_true(spec != NULL && arena != NULL && kml_stack_create(&stack, spec, &environment, &error));
 	struct kml_heap *heap = kml_stack_top(&stack);
 
@@ -197,7 +197,7 @@ static void knuth_s_example(void **state)
 		struct kml_spec *spec = kml_spec_parse(fits[i].spec_text, NULL);
 		struct kml_arena *arena = kml_arena_create(1300 + 1 + 1200, 4096, false, NULL);
 		const struct kml_environment environment = {.arena = arena, .page_bytes = 4096, .cpu_count = 1};
-		struct kml_stack stack;
+		struct kml_stack stack = {0};
 		assert_true(spec != NULL && arena != NULL && kml_stack_create(&stack, spec, &environment, NULL));
 		struct kml_heap *heap = kml_stack_top(&stack);
 		static const uint64_t sizes[] = {1300, 1, 1000, 1100, 250};
