@@ -36,6 +36,9 @@ bool import_any(struct import *import, struct import_input *input, struct kml_er
 				"%s: is one snapshot; give the folder of snapshots named "
 				"NNNN-<monotonic ns>.slabinfo",
 				name);
+	if (begins(head, length, "\x89KMT", 4))
+		return kml_fail(error, "%s: is a .kmt trace already; `kmemlab info %s` shows what it holds", name,
+				name);
 	if (memchr(head, '\0', (size_t)length) != NULL)
 		return kml_fail(error, "%s: at byte %zu: is neither trace text nor perf.data nor a tar of snapshots",
 				name, strlen(head));
