@@ -61,6 +61,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	struct capture_options *capture = state->input;
 	switch (key) {
 	case 'o':
+		if (strcmp(value, "-") == 0)
+			argp_error(
+				state,
+				"a trace is a regular file and cannot go to standard output: name it with -o OUT.kmt");
 		capture->output = value;
 		return 0;
 	case OPTION_DURATION:
