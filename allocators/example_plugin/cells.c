@@ -2,7 +2,7 @@
  * cells.c - an example plugin: an allocator from outside the tree, in one file. Copy it to start your own.
  *
  *   cc -shared -fPIC -I KMEMLAB_SOURCE cells.c -o cells.so
- *   kmemlab --plugin ./cells.so list            (it is now known to every command)
+ *   kmemlab list --plugin ./cells.so            (every command takes --plugin)
  *   conformance_test --plugin ./cells.so        (and tested like the built-in ones)
  *
  * It needs allocators/allocator.h, the whole contract, and two functions of allocators/arena.h, kml_arena_take and

@@ -1,7 +1,7 @@
 /*
  * fence.c - an example plugin of the OBJECTS layer: every object on pages of its own.
  *
- *   kmemlab --plugin ./fence.so replay --trace FILE.kmt --allocator fence/fibonacci
+ *   kmemlab replay --plugin ./fence.so --trace FILE.kmt --allocator fence/fibonacci
  *
  * After Electric Fence (Bruce Perens, 1987), which puts each object on its own pages so that the hardware sees a stray
  * access. It shows what an object allocator does: it takes pages from whatever PAGES allocator stands below it
