@@ -61,6 +61,7 @@ void import_destroy(struct import *import)
 	free(import->lifetimes.items);
 	free(import->actions.items);
 	free(import->warm.items);
+	free(import->unseen);
 	kml_hashmap_free(&import->lifetime_of_pointer);
 	import_pages_destroy(&import->pages);
 	free(import);

@@ -27,6 +27,12 @@
 /* kfree() of NULL, or of ZERO_SIZE_PTR which kmalloc(0) gives (include/linux/slab.h), frees nothing. */
 #define IMPORT_ZERO_SIZE_PTR 16u
 
+/* An object that nothing tells the size of: the smallest size class. */
+#define IMPORT_UNKNOWN_OBJECT_BYTES 8u
+/* Pages of 512 GiB (of 4 KiB pages) take 1 GiB of tables; a trace that touches more is damaged, or beyond this machine.
+ */
+#define IMPORT_CHUNKS_MAX (1u << 23)
+
 /* A raw event as kept. `place` is the pointer, or the pfn of page events. */
 struct stored_event {
 	uint64_t time_ns;
@@ -126,6 +132,7 @@ struct import {
 	IMPORT_VECTOR(struct lifetime) lifetimes;
 	IMPORT_VECTOR(struct action) actions;
 	IMPORT_VECTOR(uint32_t) warm;           /* lifetimes */
+	uint64_t *unseen;                       /* by cache: warm objects that no event names */
 	struct kml_hashmap lifetime_of_pointer; /* the latest */
 	struct pages pages;
 };

@@ -188,6 +188,17 @@ static bool rcu_free(struct import *import, uint32_t event, struct kml_error *er
 	return import_add_action(import, event, KMT_RCU_FREE, index, false, error);
 }
 
+/* A cache may be drained that no other event names: the table must know it before the first event is written. */
+static bool drain(struct import *import, uint32_t event, struct kml_error *error)
+{
+	uint32_t name = import->events.items[event].name;
+	uint16_t cache;
+
+	if (import_names_a_cache(import, name) && !import_cache_named(import, name, &cache, error))
+		return false;
+	return import_add_action(import, event, KMT_REAP, IMPORT_NONE, false, error);
+}
+
 static bool pair_event(struct import *import, uint32_t event, struct kml_error *error)
 {
 	switch ((enum raw_kind)import->events.items[event].kind) {
@@ -206,7 +217,7 @@ static bool pair_event(struct import *import, uint32_t event, struct kml_error *
 	case RAW_SLOB_RCU_FREE:
 		return rcu_free(import, event, error);
 	case RAW_SLAB_DRAIN:
-		return import_add_action(import, event, KMT_REAP, IMPORT_NONE, false, error);
+		return drain(import, event, error);
 	case RAW_MARK:
 		return import_add_action(import, event, KMT_MARK, IMPORT_NONE, false, error);
 	default:

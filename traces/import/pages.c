@@ -32,6 +32,12 @@ static struct page *make_page(struct import *import, uint64_t pfn, struct kml_er
 
 	if (page != NULL)
 		return page;
+	if (import->pages.chunks.count >= IMPORT_CHUNKS_MAX) {
+		kml_fail(error,
+			 "the trace touches more than %u pages: is it damaged? Else split it and import the parts",
+			 IMPORT_CHUNKS_MAX * PAGES_IN_CHUNK);
+		return NULL;
+	}
 	struct page *chunk = malloc(PAGES_IN_CHUNK * sizeof(*chunk));
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): a vector of pointers to chunks */
 	if (chunk == NULL || !import_reserve(&import->pages.chunks, error) ||

@@ -15,9 +15,6 @@
 #include "kmemlab/support/error.h"
 #include "traces/import/call_sites.h"
 
-/* A free that nothing tells the size of: the smallest size class. */
-#define UNKNOWN_OBJECT_BYTES 8u
-
 /* Call sites of frees whose objects' caches are known; and of allocations whose caches a free named. */
 static bool hold_elections(const struct import *import, struct call_sites *frees, struct call_sites *allocs,
 			   struct kml_error *error)
@@ -204,7 +201,7 @@ static void size_warm(const struct import *import, struct lifetime *object)
 		object->granted_bytes = import->caches.items[object->cache].slot_bytes;
 	}
 	if (object->size_bytes == 0)
-		object->size_bytes = UNKNOWN_OBJECT_BYTES;
+		object->size_bytes = IMPORT_UNKNOWN_OBJECT_BYTES;
 }
 
 bool import_settle_caches(struct import *import, struct kml_error *error)
@@ -252,30 +249,6 @@ static void count_live(const struct import *import, uint32_t before_event, uint6
 	}
 }
 
-static bool add_unseen(struct import *import, uint16_t cache, uint64_t count, struct kml_error *error)
-{
-	const struct kmt_cache *known = &import->caches.items[cache];
-	bool is_kmalloc = (known->flags & KMT_CACHE_KMALLOC) != 0;
-	struct lifetime object = {
-		.address = KMT_NO_ADDRESS,
-		.size_bytes = known->object_bytes == 0 ? UNKNOWN_OBJECT_BYTES : known->object_bytes,
-		.granted_bytes = known->slot_bytes,
-		.event = IMPORT_NONE,
-		.cache = cache,
-		.flags = (uint16_t)(KMT_WARM | KML_CONTIGUOUS | (is_kmalloc ? KML_KMALLOC : 0)),
-		.live = true,
-	};
-
-	import_count(import, KMT_QUIRK_WARM_UNSEEN, count);
-	for (uint64_t i = 0; i < count; i++) {
-		uint32_t index = import_add_lifetime(import, &object, error);
-		if (index == IMPORT_NONE || !import_reserve(&import->warm, error))
-			return false;
-		import->warm.items[import->warm.count++] = index;
-	}
-	return true;
-}
-
 static const struct stored_snapshot *first_slabinfo(const struct import *import)
 {
 	for (uint32_t i = 0; i < import->snapshots.count; i++) {
@@ -293,23 +266,20 @@ bool import_warm_unseen(struct import *import, struct kml_error *error)
 {
 	const struct stored_snapshot *snapshot = first_slabinfo(import);
 	uint64_t *live = calloc(import->caches.count + 1u, sizeof(*live));
-	bool done = true;
 
 	if (live == NULL)
 		return kml_fail(error, "out of memory");
-	if (snapshot != NULL && !import->origin.at_boot && import->events.count > 0) {
-		count_live(import, snapshot->event, live);
-		for (uint32_t i = 0; done && i < import->caches.count; i++) {
-			uint64_t active = import->caches.items[i].objects_at_start;
-			uint64_t there = live[i];
-			if (active > there && active - there >= KMT_OBJECTS_MAX / 4)
-				done = kml_fail(
-					error, "snapshot %s claims %llu objects of %s, more than can be: it is damaged",
+	import->unseen = live;
+	if (snapshot == NULL || import->origin.at_boot || import->events.count == 0)
+		return true;
+	count_live(import, snapshot->event, live);
+	for (uint32_t i = 0; i < import->caches.count; i++) {
+		uint64_t active = import->caches.items[i].objects_at_start;
+		live[i] = active > live[i] ? active - live[i] : 0;
+		if (live[i] >= KMT_OBJECTS_MAX / 4)
+			return kml_fail(error, "snapshot %s claims %llu objects of %s, more than can be: it is damaged",
 					snapshot->label, (unsigned long long)active, import->caches.items[i].name);
-			else if (active > there)
-				done = add_unseen(import, (uint16_t)i, active - there, error);
-		}
+		import_count(import, KMT_QUIRK_WARM_UNSEEN, live[i]);
 	}
-	free(live);
-	return done;
+	return true;
 }

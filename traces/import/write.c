@@ -68,6 +68,30 @@ static struct kmt_event event_of(const struct lifetime *lifetime, enum kmt_op op
 	};
 }
 
+/* They live to the end, so their ids are never given back. */
+static bool write_unseen(struct writing *writing, uint16_t cache, uint64_t count, struct kml_error *error)
+{
+	const struct kmt_cache *known = &writing->import->caches.items[cache];
+	bool is_kmalloc = (known->flags & KMT_CACHE_KMALLOC) != 0;
+	struct kmt_event event = {
+		.address = KMT_NO_ADDRESS,
+		.size_bytes = known->object_bytes == 0 ? IMPORT_UNKNOWN_OBJECT_BYTES : known->object_bytes,
+		.granted_bytes = known->slot_bytes,
+		.cache = cache,
+		.flags = (uint16_t)(KMT_WARM | KML_CONTIGUOUS | (is_kmalloc ? KML_KMALLOC : 0)),
+		.op = KMT_ALLOC,
+	};
+
+	if (count > KMT_OBJECTS_MAX - writing->ids)
+		return kml_fail(error, "more than %u objects live at once; split the trace", KMT_OBJECTS_MAX);
+	for (uint64_t i = 0; i < count; i++) {
+		event.object = writing->ids++;
+		if (!kmt_write_event(writing->writer, &event, error))
+			return false;
+	}
+	return true;
+}
+
 static bool write_warm(struct writing *writing, struct kml_error *error)
 {
 	struct import *import = writing->import;
@@ -88,6 +112,8 @@ static bool write_warm(struct writing *writing, struct kml_error *error)
 		done = done && kmt_write_event(writing->writer, &event, error);
 	}
 	free(sorted);
+	for (uint32_t i = 0; done && i < import->caches.count; i++)
+		done = write_unseen(writing, (uint16_t)i, import->unseen[i], error);
 	return done;
 }
 
@@ -201,14 +227,7 @@ bool import_write_kmt(struct import *import, const char *path, struct kml_error 
 		import->origin.start_ns = import->events.items[0].time_ns;
 	else if (import->snapshots.count > 0)
 		import->origin.start_ns = import->snapshots.items[0].time_ns;
-	/* Every cache must be in the table before the first event is written. */
-	for (uint32_t i = 0; i < import->events.count; i++) {
-		const struct stored_event *raw = &import->events.items[i];
-		uint16_t ignored;
-		if (raw->kind == RAW_SLAB_DRAIN && import_names_a_cache(import, raw->name) &&
-		    !import_cache_named(import, raw->name, &ignored, error))
-			return false;
-	}
+	KML_CHECK(import->unseen != NULL, "import_warm_unseen was not run");
 	writing.id_of = malloc((import->lifetimes.count + 1u) * sizeof(*writing.id_of));
 	if (writing.id_of == NULL)
 		return kml_fail(error, "out of memory");
