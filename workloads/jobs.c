@@ -81,7 +81,8 @@ static void conclude(const struct jobs *jobs, uint32_t index, int status)
 	last_words(path, words, sizeof words);
 	unlink(path);
 	if (WIFEXITED(status)) {
-		jobs->ended(jobs->context, index, WEXITSTATUS(status), NULL);
+		snprintf(fault, sizeof fault, "stopped with exit status %d: %s", WEXITSTATUS(status), words);
+		jobs->ended(jobs->context, index, WEXITSTATUS(status), WEXITSTATUS(status) && words[0] ? fault : NULL);
 		return;
 	}
 	int number = WTERMSIG(status);
