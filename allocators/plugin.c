@@ -40,8 +40,11 @@ static bool valid_name(const char *name)
 	return name && *name && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
-static bool check_allocator(const char *path, const struct kml_allocator *allocator, struct kml_error *error)
+/* The allocator at this place of the plugin's list; those before it are sound. */
+static bool check_allocator(const char *path, const struct kml_allocator *const *exported, size_t place,
+			    struct kml_error *error)
 {
+	const struct kml_allocator *allocator = exported[place];
 	if (allocator->abi_version != KML_ABI_VERSION)
 		return kml_fail(error, "%s: built for allocator ABI %u, this program speaks %u: rebuild the plugin",
 				path, allocator->abi_version, KML_ABI_VERSION);
@@ -54,7 +57,10 @@ static bool check_allocator(const char *path, const struct kml_allocator *alloca
 		return kml_fail(error,
 				"%s: allocator '%s' has no operation '%s': only those marked optional may be NULL",
 				path, allocator->name, missing);
-	if (kml_registry_find(allocator->name))
+	bool known = kml_registry_find(allocator->name) != NULL;
+	for (size_t i = 0; i < place; i++)
+		known |= strcmp(exported[i]->name, allocator->name) == 0;
+	if (known)
 		return kml_fail(error, "%s: allocator '%s' is known already: rename it", path, allocator->name);
 	return true;
 }
@@ -77,11 +83,14 @@ bool kml_registry_load_plugin(const char *path, struct kml_error *error)
 		return kml_fail(error, "%s: exports no allocators: define %s as in allocators/allocator.h", path,
 				KML_PLUGIN_SYMBOL);
 	}
-	for (size_t i = 0; exported[i]; i++) {
-		if (!check_allocator(path, exported[i], error))
-			return false; /* stays loaded: earlier entries may be registered */
+	/* All or none: a plugin refused halfway must not leave its first allocators behind. */
+	for (size_t i = 0; exported[i]; i++)
+		if (!check_allocator(path, exported, i, error)) {
+			dlclose(handle);
+			return false;
+		}
+	for (size_t i = 0; exported[i]; i++)
 		if (!kml_registry_add(exported[i]))
 			return kml_fail(error, "%s: too many allocators: load fewer plugins", path);
-	}
 	return true;
 }

@@ -112,4 +112,8 @@ const struct kml_allocator *const EXPORTED[] = {
 #ifdef BROKEN_EMPTY
 	NULL,
 #endif
-	&broken, NULL};
+	&broken,
+#ifdef BROKEN_TWICE
+	&broken,
+#endif
+	NULL};

@@ -42,10 +42,16 @@ static void broken_plugins_are_refused(void **state)
 	static const struct {
 		const char *file, *reason;
 	} broken[] = {
-		{"broken_version.so", "ABI 2"},         {"broken_symbol.so", KML_PLUGIN_SYMBOL},
-		{"broken_empty.so", KML_PLUGIN_SYMBOL}, {"broken_duplicate.so", "'first_fit'"},
-		{"broken_name.so", "[a-z0-9_]"},        {"broken_description.so", "citation"},
-		{"broken_operation.so", "'walk'"},      {"no_such_file.so", "no_such_file.so"},
+		{"broken_version.so", "ABI 2"},
+		{"broken_symbol.so", KML_PLUGIN_SYMBOL},
+		{"broken_empty.so", KML_PLUGIN_SYMBOL},
+		{"broken_duplicate.so", "'first_fit'"},
+		{"broken_name.so", "[a-z0-9_]"},
+		{"broken_description.so", "citation"},
+		{"broken_operation.so", "'walk'"},
+		{"no_such_file.so", "no_such_file.so"},
+		/* Regression: the first of its two allocators stayed registered when the second was refused. */
+		{"broken_twice.so", "'broken'"},
 	};
 	_Static_assert(KML_ABI_VERSION + 1 == 2, "the version that broken_version.so claims");
 	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
