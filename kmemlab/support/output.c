@@ -44,8 +44,6 @@ static const char *mend_for(int error_number)
 		return "choose a place you may write to";
 	case ENOENT:
 		return "create the folder first";
-	case EISDIR:
-		return "name a file, not a folder";
 	default:
 		return "check the disk and the path";
 	}
@@ -61,9 +59,11 @@ bool kml_output_open(struct kml_output *output, const char *path, struct kml_err
 	if (strlen(path) >= sizeof output->path)
 		return kml_fail(error, "%.64s...: the path is longer than %zu bytes: shorten it", path,
 				sizeof output->path - 1);
+	/* The rename at the end would put a file in the place of a folder, or of a device such as /dev/full. */
 	struct stat status;
-	if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
-		return kml_fail(error, "%s: cannot write: is a folder: %s", path, mend_for(EISDIR));
+	if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+		return kml_fail(error, "%s: cannot write: is %s: name a file, or - for standard output", path,
+				S_ISDIR(status.st_mode) ? "a folder" : "a device or pipe");
 	strcpy(output->path, path);
 	snprintf(output->partial, sizeof output->partial, "%s.partial-%ld", path, (long)getpid());
 	output->stream = fopen(output->partial, "wb");

@@ -132,6 +132,23 @@ static void test_unwritable_places_name_the_mend(void **state)
 	assert_non_null(strstr(error.text, "shorten it"));
 }
 
+/* Regression: a run as root with the output /dev/full replaced the device by a file. */
+static void test_a_device_is_not_replaced(void **state)
+{
+	(void)state;
+	struct kml_error error;
+	struct kml_output output;
+	char path[sizeof folder + 16];
+	snprintf(path, sizeof path, "%s/pipe", folder);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_false(kml_output_open(&output, path, &error));
+	assert_non_null(strstr(error.text, "a device or pipe"));
+	struct stat status;
+	assert_int_equal(stat(path, &status), 0);
+	assert_true(S_ISFIFO(status.st_mode));
+	unlink(path);
+}
+
 static void test_make_directory(void **state)
 {
 	(void)state;
@@ -200,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_signal_removes_every_partial),
 		cmocka_unit_test(test_earlier_file_survives_a_failed_write),
 		cmocka_unit_test(test_unwritable_places_name_the_mend),
+		cmocka_unit_test(test_a_device_is_not_replaced),
 		cmocka_unit_test(test_make_directory),
 		cmocka_unit_test(test_nearest_name),
 		cmocka_unit_test(test_error_is_cut_not_overrun),
