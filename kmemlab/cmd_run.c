@@ -383,7 +383,8 @@ static bool make_plan(struct plan *plan, struct kml_error *error)
 		return kml_fail(error, "out of memory for %zu cells", most);
 	for (uint32_t t = 0; t < arguments->trace_count; t++) {
 		for (uint32_t l = 0; l < arguments->level_count; l++) {
-			const struct trace *trace = &plan->traces[t];
+			/* free_plan frees them. */
+			const struct trace *trace = &plan->traces[t]; // NOLINT(clang-analyzer-unix.Malloc)
 			if (arguments->spec_count == 0)
 				add_default_cells(plan, trace, arguments->levels[l]);
 			for (uint32_t s = 0; s < arguments->spec_count; s++)

@@ -240,10 +240,10 @@ static int view(struct arguments *arguments, struct kmt_reader *reader, const st
 	bool recorded = kml_spec_traits(spec) & KML_TRAIT_RECORDED;
 	bool done = recorded ? find_recorded(reader, &viewer, &error)
 			     : view_stack(arguments, reader, spec, &viewer, &error);
-	if (done && recorded)
+	if (done && viewer.recorded)
 		printf("%s%s", viewer.recorded,
 		       viewer.recorded[0] && strchr(viewer.recorded, '\0')[-1] != '\n' ? "\n" : "");
-	else if (done)
+	else if (done && !recorded)
 		free_orders_print(&viewer.orders, "Normal", stdout);
 	free(viewer.recorded);
 	return done ? KML_EXIT_OK : kml_report(&error, KML_EXIT_USAGE);

@@ -169,11 +169,12 @@ bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml
 		scanner.live[level] = calloc(objects + 1, sizeof *scanner.live[level]);
 		ready = ready && scanner.live[level];
 	}
-	bool done =
-		ready ? scan_stream(&scanner, reader, error)
-		      : kml_fail(error,
-				 "%s: no memory for the %llu object ids of the trace: replay it on a larger machine",
-				 kmt_reader_path(reader), (unsigned long long)objects);
+	bool done = false;
+	if (!ready)
+		kml_fail(error, "%s: no memory for the %llu object ids of the trace: replay it on a larger machine",
+			 kmt_reader_path(reader), (unsigned long long)objects);
+	else if (scan_stream(&scanner, reader, error))
+		done = true;
 	if (done)
 		conclude_slabs(&scanner);
 	for (int level = 0; level < REPLAY_LEVELS; level++)
