@@ -1,5 +1,5 @@
 /*
- * test_info.c - `kmemlab info` as its users meet it: run the program on a trace written here and read what it prints.
+ * info_test.c - `kmemlab info` as its users meet it: run the program on a trace written here and read what it prints.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /*
- * test_kmt.c - the .kmt format: what is written is read back, and what is damaged is refused.
+ * kmt_test.c - the .kmt format: what is written is read back, and what is damaged is refused.
  *
  * The reference is always the list of events given to the writer, kept beside the file. Damage is done to the bytes of
  * finished files; where a checksum would catch it first, the test computes the checksum anew, as an attacker would.
