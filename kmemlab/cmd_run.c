@@ -381,10 +381,10 @@ static bool make_plan(struct plan *plan, struct kml_error *error)
 	plan->round_ns = shared(most * rounds * sizeof *plan->round_ns);
 	if (!plan->cells || !plan->faults || !plan->reports || !plan->round_ns)
 		return kml_fail(error, "out of memory for %zu cells", most);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): free_plan frees the traces */
 	for (uint32_t t = 0; t < arguments->trace_count; t++) {
 		for (uint32_t l = 0; l < arguments->level_count; l++) {
-			/* free_plan frees them. */
-			const struct trace *trace = &plan->traces[t]; // NOLINT(clang-analyzer-unix.Malloc)
+			const struct trace *trace = &plan->traces[t];
 			if (arguments->spec_count == 0)
 				add_default_cells(plan, trace, arguments->levels[l]);
 			for (uint32_t s = 0; s < arguments->spec_count; s++)
