@@ -7,7 +7,8 @@
  * Cost: the buddy is one XOR; O(log arena/unit). Up to half of a block is wasted inside.
  */
 #include "allocators/buddy/engine.h"
-#include "allocators/buddy/systems.h"
+
+extern const struct kml_allocator kml_binary;
 
 struct binary_config {
 	struct buddy_config common;

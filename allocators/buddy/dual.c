@@ -12,7 +12,8 @@
  * Cost: O(log n).
  */
 #include "allocators/buddy/engine.h"
-#include "allocators/buddy/systems.h"
+
+extern const struct kml_allocator kml_dual;
 
 struct dual_config {
 	struct buddy_config common;

@@ -9,7 +9,8 @@
  * Cost: O(log n) to the base of the growth rate (1.618 for j = 2).
  */
 #include "allocators/buddy/engine.h"
-#include "allocators/buddy/systems.h"
+
+extern const struct kml_allocator kml_fibonacci;
 
 struct fibonacci_config {
 	struct buddy_config common;

@@ -7,7 +7,8 @@
  * Cost: O(k log n / log k).
  */
 #include "allocators/buddy/engine.h"
-#include "allocators/buddy/systems.h"
+
+extern const struct kml_allocator kml_kary;
 
 struct kary_config {
 	struct buddy_config common;

@@ -11,7 +11,8 @@
  * Cost: O(log n).
  */
 #include "allocators/buddy/engine.h"
-#include "allocators/buddy/systems.h"
+
+extern const struct kml_allocator kml_tertiary;
 
 struct tertiary_config {
 	struct buddy_config common;
