@@ -381,7 +381,7 @@ static bool make_plan(struct plan *plan, struct kml_error *error)
 	plan->round_ns = shared(most * rounds * sizeof *plan->round_ns);
 	if (!plan->cells || !plan->faults || !plan->reports || !plan->round_ns)
 		return kml_fail(error, "out of memory for %zu cells", most);
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): free_plan frees the traces */
+	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): free_plan frees the traces */
 	for (uint32_t t = 0; t < arguments->trace_count; t++) {
 		for (uint32_t l = 0; l < arguments->level_count; l++) {
 			const struct trace *trace = &plan->traces[t];
@@ -391,6 +391,7 @@ static bool make_plan(struct plan *plan, struct kml_error *error)
 				add_cell(plan, trace, arguments->levels[l], arguments->specs[s]);
 		}
 	}
+	/* NOLINTEND(clang-analyzer-unix.Malloc) */
 	return true;
 }
 
