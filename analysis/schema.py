@@ -15,7 +15,7 @@ LEVELS = ("all", "objects", "pages")
 WASTE = (
     ("class_rounding", "class rounding"),
     ("slab_tail", "slab tail"),
-    ("management", "colour and management"),
+    ("management", "alignment, colour, management"),
     ("free_slots", "free slots in slabs"),
     ("cpu_cached", "cached per cpu"),
     ("buddy_rounding", "buddy rounding"),

@@ -4,6 +4,7 @@
  */
 #include "workloads/cell.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -308,8 +309,10 @@ void cell_run(const struct cell *cell, FILE *const streams[CELL_FILES], struct c
 	memset(report, 0, sizeof *report);
 	if (!run_cell(cell, streams, report, &error))
 		snprintf(report->reason, sizeof report->reason, "%s", error.text[0] ? error.text : "failed");
-	report->written = true;
-	for (int file = 0; file < CELL_FILES; file++)
+	for (int file = 0; file < CELL_FILES; file++) {
+		errno = 0;
+		/* An earlier failed write leaves only the stream's flag: a full disk is the usual cause. */
 		if (streams[file] && (fflush(streams[file]) != 0 || ferror(streams[file])))
-			report->written = false;
+			report->write_error = errno ? errno : ENOSPC;
+	}
 }

@@ -33,7 +33,7 @@ struct cell {
 struct cell_report {
 	char reason[512]; /* why the cell is invalid; empty: it is ok */
 	uint64_t events, elapsed_ns;
-	bool written; /* every row went to its stream */
+	int write_error; /* errno of a row that did not go to its stream; 0: all did */
 };
 
 /*

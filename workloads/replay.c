@@ -651,7 +651,10 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 	uint32_t cache_count;
 	replay->caches = kmt_reader_caches(replay->reader, &cache_count);
 	uint64_t arena_bytes = choose_arena(replay, scan);
-	bool with_memory = !(replay->allocator->traits & KML_TRAIT_NO_MEMORY);
+	/* Page allocators keep their books outside the arena: without memory behind it a replay measures them, not the
+	   clearing of pages. The shadow model writes to every block, and slabs live in their pages. */
+	bool needs_memory = replay->options->check || replay->takes_objects;
+	bool with_memory = needs_memory && !(replay->allocator->traits & KML_TRAIT_NO_MEMORY);
 	replay->arena = kml_arena_create(arena_bytes, origin->page_bytes, with_memory, error);
 	if (!replay->arena)
 		return false;

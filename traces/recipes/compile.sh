@@ -2,7 +2,7 @@
 # Workload: a compiler run. Writes small C files, compiles each in its own process, two at a time, links and runs them.
 # Allocates much page memory that lives as long as its process, and the objects of short-lived processes.
 set -eu
-files=${1:-7}
+files=${1:-12}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
