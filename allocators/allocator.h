@@ -171,8 +171,8 @@ enum kml_block_state {
 	KML_BLOCK_FREE,
 	KML_BLOCK_GRANTED,
 	KML_BLOCK_CACHED,
-	KML_BLOCK_PADDING, /* held by the granted block right after it, in front of whose aligned address it lies; MANAGEMENT
-			      waste */
+	KML_BLOCK_PADDING, /* held by the granted block right after it, in front of whose aligned address it lies;
+			      MANAGEMENT waste */
 };
 
 /* One block, as walk() shows it. */

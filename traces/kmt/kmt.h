@@ -65,12 +65,13 @@ struct kmt_event {
 	uint64_t size_bytes;    /* requested (pages: page_bytes << order) */
 	uint64_t granted_bytes; /* what the kernel granted; 0 when not recorded */
 	/*
-	 * Dense id, shared by objects and pages, reused after its free (the id freed last first: then it costs nothing in the
-	 * file); below totals.objects, and below 65,536 plus the number of events before. 0 where the op has no object.
+	 * Dense id, shared by objects and pages, reused after its free (the id freed last first: then it costs nothing
+	 * in the file); below totals.objects, and below 65,536 plus the number of events before. 0 where the op has no
+	 * object.
 	 */
 	uint32_t object;
-	uint16_t cache;         /* index in the cache table, or KMT_NO_CACHE */
-	uint16_t cpu;           /* below origin.cpu_count */
+	uint16_t cache; /* index in the cache table, or KMT_NO_CACHE */
+	uint16_t cpu;   /* below origin.cpu_count */
 	uint16_t flags; /* enum kml_flag and enum kmt_flag; unknown bits are refused */
 	uint8_t op;
 	uint8_t order;      /* page events */
@@ -177,8 +178,8 @@ struct kmt_snapshot {
 struct kmt_reader;
 
 /*
- * NULL and *error naming file, block and mend. Checks header and footer; the path must be a regular file. The totals may be
- * relied on: what exceeds them is refused before it is given out.
+ * NULL and *error naming file, block and mend. Checks header and footer; the path must be a regular file. The totals
+ * may be relied on: what exceeds them is refused before it is given out.
  */
 struct kmt_reader *kmt_open(const char *path, struct kml_error *error);
 void kmt_close(struct kmt_reader *reader);
