@@ -101,6 +101,14 @@ static const char *source_directory(void)
 	return overridden && *overridden ? overridden : KML_SOURCE_DIR;
 }
 
+/* A shipped trace's path as everyone has it: from the top of the source. Others as they are. */
+static const char *path_from_source(const char *path)
+{
+	size_t length = strlen(source_directory());
+	bool inside = strncmp(path, source_directory(), length) == 0 && path[length] == '/';
+	return inside ? path + length + 1 : path;
+}
+
 /* ---------------------------------------------------------------------------------------------- options */
 
 static uint64_t parse_number(const char *text, uint64_t minimum, uint64_t maximum, const char *what,
@@ -818,7 +826,7 @@ static void describe_cells(const struct plan *plan, cJSON *root)
 	for (uint32_t i = 0; i < plan->arguments->trace_count; i++) {
 		cJSON *trace = cJSON_CreateObject();
 		cJSON_AddStringToObject(trace, "name", plan->traces[i].name);
-		cJSON_AddStringToObject(trace, "path", plan->traces[i].path);
+		cJSON_AddStringToObject(trace, "path", path_from_source(plan->traces[i].path));
 		cJSON_AddStringToObject(trace, "xxh64", plan->traces[i].hash);
 		add_u64(trace, "events", plan->traces[i].events);
 		cJSON_AddItemToArray(traces, trace);

@@ -98,6 +98,7 @@ static bool validate(const struct kml_heap *heap, struct kml_error *error)
 	return true;
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): NAME is declared, ALLOC initialises. */
 #define BROKEN(NAME, ALLOC)                                                                                            \
 	static const struct kml_allocator NAME;                                                                        \
 	static struct kml_heap *create_##NAME(const struct kml_environment *environment, const void *config,           \
@@ -122,6 +123,7 @@ static bool validate(const struct kml_heap *heap, struct kml_error *error)
 						  .free_areas = free_areas,                                            \
 						  .walk = walk,                                                        \
 						  .validate = validate}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 BROKEN(crasher, crash);
 BROKEN(refuser, refuse);

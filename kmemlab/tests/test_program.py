@@ -249,3 +249,16 @@ def test_broken_pipe_is_quiet(program, shipped):
     done = subprocess.run(f"'{program}' info '{shipped[0]}' --events | head -n 3", shell=True, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == 3
     assert "kmemlab:" not in done.stderr
+
+
+def test_manifest_tells_what_was_run(kmemlab, program, tmp_path):
+    """The shipped traces by default, named from the top of the source whatever the machine."""
+    done = kmemlab("run", "--out", tmp_path / "r", "--no-figures", "--no-min", "--allocator", "nop", "--samples", "1")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
+    shipped_names = sorted(path.name for path in (SOURCE / "traces").glob("*.kmt"))
+    assert [trace["path"] for trace in manifest["traces"]] == [f"traces/{name}" for name in shipped_names]
+    assert manifest["program"]["compiler"] and manifest["machine"]["kernel"] == os.uname().release
+    assert manifest["options"]["seed"] == 1
+    for trace in manifest["traces"]:
+        assert len(trace["xxh64"]) == 16 and trace["events"] > 100_000

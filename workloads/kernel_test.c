@@ -1,10 +1,10 @@
 /*
- * test_kernel.c - held against a real kernel: Linux 6.1 with SLUB, every allocation since boot, and its own files.
+ * kernel_test.c - held against a real kernel: Linux 6.1 with SLUB, every allocation since boot, and its own files.
  *
  * `recorded` must have as many slabs of every cache as /proc/slabinfo says, at every snapshot; the two indices must be
  * those of the kernel's debugfs, from the buddyinfo of the same moment. Skipped where the captures are not at hand.
  */
-#include "workloads/test_trace.h"
+#include "workloads/testing.h"
 
 #include "allocators/reference/recorded.h"
 #include "traces/import/import.h"
@@ -213,6 +213,7 @@ static void keep(struct moment *moment, const struct kmt_snapshot *snapshot)
 		*moment = (struct moment){0};
 		snprintf(moment->label, sizeof moment->label, "%s", snapshot->label);
 	}
+	free(*kept);
 	*kept = strdup(snapshot->text);
 }
 

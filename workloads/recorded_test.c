@@ -1,7 +1,7 @@
 /*
- * test_recorded.c - the recorded kernel on traces small enough to count its slabs by hand.
+ * recorded_test.c - the recorded kernel on traces small enough to count its slabs by hand.
  */
-#include "workloads/test_trace.h"
+#include "workloads/testing.h"
 
 #include "allocators/registry.h"
 #include "workloads/replay.h"

@@ -1,6 +1,6 @@
-/* test_trace.h - small traces for the tests of this folder, written event by event. */
-#ifndef KMEMLAB_TEST_TRACE_H
-#define KMEMLAB_TEST_TRACE_H
+/* testing.h - small traces for the tests of this folder, written event by event. */
+#ifndef KMEMLAB_WORKLOADS_TESTING_H
+#define KMEMLAB_WORKLOADS_TESTING_H
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /*
- * test_replay.c - the runner: figures worked out by hand, the books of every registered allocator, levels, failures,
+ * replay_test.c - the runner: figures worked out by hand, the books of every registered allocator, levels, failures,
  * misuse, and the smallest arena against trying every size.
  */
-#include "workloads/test_trace.h"
+#include "workloads/testing.h"
 
 #include "allocators/registry.h"
 #include "workloads/figures.h"

@@ -1,7 +1,7 @@
 /*
- * test_orders.c - free memory by order and the kernel's indices: worked out by hand from mm/vmstat.c's formulas.
+ * orders_test.c - free memory by order and the kernel's indices: worked out by hand from mm/vmstat.c's formulas.
  */
-#include "workloads/test_trace.h"
+#include "workloads/testing.h"
 
 #include "workloads/orders.h"
 

@@ -1,8 +1,8 @@
 /*
- * test_run.c - `kmemlab run`, `replay` and `view` as their users meet them: the same bytes whatever the number of jobs,
+ * run_test.c - `kmemlab run`, `replay` and `view` as their users meet them: the same bytes whatever the number of jobs,
  * a bad cell that costs only itself, and nothing lost or left behind.
  */
-#include "workloads/test_trace.h"
+#include "workloads/testing.h"
 
 #include <sys/stat.h>
 #include <sys/wait.h>
