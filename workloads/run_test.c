@@ -118,7 +118,7 @@ static void a_bad_cell_costs_only_itself(void **state)
 		kmemlab("run '%s' --plugin '%s' -a crasher -a liar -a refuser -a recorded -a binary --level all "
 			"--no-min --no-figures --out '%s/bad'",
 			first, BROKEN_PLUGIN, folder),
-		0);
+		1);
 	const char *summary = read_text("bad/summary.csv");
 	assert_int_equal(lines_with(summary, ",invalid,"), 4);
 	assert_int_equal(lines_with(summary, ",ok,"), 1);
