@@ -7,5 +7,5 @@ cd "$(dirname "$0")"
 
 # shellcheck disable=SC2086
 install_packages $build_packages
-build_preset release
+build_preset release kmemlab
 exec build/kmemlab run --level all,pages "$@"

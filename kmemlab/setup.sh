@@ -3,8 +3,8 @@
 # Installs what is missing, as root or through sudo, and says what it installs. Does nothing when all is there.
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates zlib1g-dev libzstd-dev libxxhash-dev libcjson-dev
- uthash-dev libtracefs-dev libtraceevent-dev gnuplot-nox python3 python3-numpy python3-pandas python3-matplotlib"
-test_packages="libcmocka-dev clang clang-format clang-tidy libclang-rt-14-dev gcovr python3-pytest zstd procps util-linux"
+ libcmocka-dev libtracefs-dev libtraceevent-dev gnuplot-nox python3 python3-numpy python3-pandas python3-matplotlib"
+test_packages="clang clang-format clang-tidy libclang-rt-14-dev gcovr python3-pytest zstd procps util-linux"
 
 # install_packages PACKAGE...: those that are missing.
 install_packages() {
@@ -34,9 +34,10 @@ install_packages() {
 	fi
 }
 
-# build_preset PRESET: configure once, build what changed.
+# build_preset PRESET [TARGET]: configure once, build what changed.
 build_preset() {
 	preset="$1"
+	target="${2:-all}"
 	folder=build
 	[ "$preset" = release ] || folder="build/$preset"
 	log="build/log-$preset.txt"
@@ -46,7 +47,7 @@ build_preset() {
 		echo "cmake --preset $preset failed: the whole log is $log" >&2
 		exit 2
 	fi
-	if ! cmake --build --preset "$preset" >"$log" 2>&1; then
+	if ! cmake --build --preset "$preset" --target "$target" >"$log" 2>&1; then
 		grep -E -A 12 'error|FAILED' "$log" | head -n 60 >&2
 		echo "Building '$preset' failed: the whole log is $log" >&2
 		exit 2
