@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kmemlab/support/hashmap.h"
+#include "traces/import/hashmap.h"
 #include "traces/import/import.h"
 
 #define IMPORT_NONE UINT32_MAX

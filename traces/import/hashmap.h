@@ -1,13 +1,15 @@
 /*
- * hashmap.h - the one hash map: 64-bit keys (addresses, hashes of texts) to 32-bit values (indices).
+ * hashmap.h - the index of the import: 64-bit keys (addresses, hashes of texts) to 32-bit values (indices).
+ *
+ * Millions of keys that only ever come; where entries go again the project uses uthash.
  *
  * Open addressing with linear probing over a power-of-two table at most 5/8 full; keys are never removed (the users
  * keep the state of what they index beside it). An entry costs 12 bytes and a lookup about one cache miss, where a
  * node-based map (uthash) costs an allocation and three. Key 0 may be used. The hash is the finaliser of
  * splitmix64 (Steele, Lea & Flood 2014), a bijection: only the table's size makes keys meet.
  */
-#ifndef KMEMLAB_HASHMAP_H
-#define KMEMLAB_HASHMAP_H
+#ifndef KMEMLAB_IMPORT_HASHMAP_H
+#define KMEMLAB_IMPORT_HASHMAP_H
 
 #include <stdbool.h>
 #include <stdint.h>
