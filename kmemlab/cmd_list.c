@@ -7,6 +7,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/options.h"
 
 enum { OPTION_PLUGIN = 256, OPTION_JSON };
 
@@ -24,11 +25,9 @@ static const struct argp_option options[] = {
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	struct kml_error error;
 	switch (key) {
 	case OPTION_PLUGIN:
-		if (!kml_registry_load_plugin(value, &error))
-			argp_error(state, "%s", error.text);
+		kml_option_plugin(value, state);
 		return 0;
 	case OPTION_JSON:
 		arguments->json = true;

@@ -8,6 +8,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "workloads/figures.h"
 #include "workloads/replay.h"
@@ -46,29 +47,9 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static uint64_t parse_number(const char *text, uint64_t maximum, const char *what, struct argp_state *state)
-{
-	char *end;
-	unsigned long long number = strtoull(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end != '\0' || number > maximum)
-		argp_error(state, "%s '%s': give a number from 0 to %" PRIu64, what, text, maximum);
-	return number;
-}
-
-static void parse_arena(const char *text, struct arguments *arguments, struct argp_state *state)
-{
-	arguments->smallest = strcmp(text, "min") == 0;
-	arguments->options.arena_bytes = 0;
-	if (arguments->smallest || strcmp(text, "auto") == 0)
-		return;
-	if (!kml_parse_size(text, &arguments->options.arena_bytes) || arguments->options.arena_bytes == 0)
-		argp_error(state, "arena '%s': give auto, min or a size such as 64M", text);
-}
-
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	struct kml_error error;
 	switch (key) {
 	case ARGP_KEY_ARG:
 	case 't':
@@ -83,27 +64,25 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->allocator = value;
 		return 0;
 	case OPTION_LEVEL:
-		if (!replay_level_parse(value, &arguments->options.level))
-			argp_error(state, "level '%s': give all, objects or pages", value);
+		arguments->options.level = kml_option_level(value, state);
 		return 0;
 	case OPTION_ARENA:
-		parse_arena(value, arguments, state);
+		kml_option_arena(value, &arguments->options.arena_bytes, &arguments->smallest, state);
 		return 0;
 	case OPTION_CHECK:
 		arguments->options.check = true;
 		return 0;
 	case OPTION_SAMPLES:
-		arguments->options.samples = (uint32_t)parse_number(value, 1000000, "samples", state);
+		arguments->options.samples = (uint32_t)kml_option_number(value, 0, 1000000, "samples", state);
 		return 0;
 	case OPTION_SEED:
-		arguments->options.seed = parse_number(value, UINT64_MAX, "seed", state);
+		arguments->options.seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
 		return 0;
 	case OPTION_JSON:
 		arguments->json = true;
 		return 0;
 	case OPTION_PLUGIN:
-		if (!kml_registry_load_plugin(value, &error))
-			argp_error(state, "%s", error.text);
+		kml_option_plugin(value, state);
 		return 0;
 	case ARGP_KEY_END:
 		if (!arguments->trace)
@@ -122,8 +101,8 @@ static const struct argp argp = {
 	"TRACE",
 	"Replay a trace on an allocator stack and print what it cost.\v"
 	"Examples:\n"
-	"  kmemlab replay traces/scan.kmt --allocator fibonacci\n"
-	"  kmemlab replay traces/scan.kmt --allocator binary --arena min\n"
+	"  kmemlab replay traces/compile.kmt --allocator fibonacci\n"
+	"  kmemlab replay traces/compile.kmt --allocator binary --arena min\n"
 	"  kmemlab replay mine.kmt --allocator mine --plugin ./mine.so --check\n\n"
 	"Exit status: 0 done, 1 the check failed, 2 usage or bad input. A failed allocation is a result, not an error.",
 	NULL,

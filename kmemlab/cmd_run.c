@@ -25,6 +25,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
@@ -111,27 +112,6 @@ static const char *path_from_source(const char *path)
 
 /* ---------------------------------------------------------------------------------------------- options */
 
-static uint64_t parse_number(const char *text, uint64_t minimum, uint64_t maximum, const char *what,
-			     struct argp_state *state)
-{
-	char *end;
-	errno = 0;
-	unsigned long long number = strtoull(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || number < minimum || number > maximum)
-		argp_error(state, "%s '%s': give a number from %" PRIu64 " to %" PRIu64, what, text, minimum, maximum);
-	return number;
-}
-
-static void parse_arena(const char *text, struct arguments *arguments, struct argp_state *state)
-{
-	arguments->in_smallest = strcmp(text, "min") == 0;
-	arguments->options.arena_bytes = 0;
-	if (arguments->in_smallest || strcmp(text, "auto") == 0)
-		return;
-	if (!kml_parse_size(text, &arguments->options.arena_bytes) || arguments->options.arena_bytes == 0)
-		argp_error(state, "arena '%s': give auto, min or a size such as 64M", text);
-}
-
 static void parse_levels(const char *text, struct arguments *arguments, struct argp_state *state)
 {
 	char copy[64], *rest = copy;
@@ -161,7 +141,6 @@ static void append(const char **list, uint32_t *count, const char *value, const 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	struct kml_error error;
 	switch (key) {
 	case ARGP_KEY_ARG:
 	case 't':
@@ -174,36 +153,35 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->out = value;
 		return 0;
 	case 'j':
-		arguments->jobs = (uint32_t)parse_number(value, 1, 1024, "jobs", state);
+		arguments->jobs = (uint32_t)kml_option_number(value, 1, 1024, "jobs", state);
 		return 0;
 	case OPTION_LEVEL:
 		parse_levels(value, arguments, state);
 		return 0;
 	case OPTION_ARENA:
-		parse_arena(value, arguments, state);
+		kml_option_arena(value, &arguments->options.arena_bytes, &arguments->in_smallest, state);
 		return 0;
 	case OPTION_MIN:
 	case OPTION_NO_MIN:
 		arguments->wants_smallest = key == OPTION_MIN;
 		return 0;
 	case OPTION_SAMPLES:
-		arguments->options.samples = (uint32_t)parse_number(value, 1, 1000000, "samples", state);
+		arguments->options.samples = (uint32_t)kml_option_number(value, 1, 1000000, "samples", state);
 		return 0;
 	case OPTION_SEED:
-		arguments->options.seed = parse_number(value, 0, UINT64_MAX, "seed", state);
+		arguments->options.seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
 		return 0;
 	case OPTION_CHECK:
 		arguments->options.check = true;
 		return 0;
 	case OPTION_TIMING:
-		arguments->timing_rounds = value ? (uint32_t)parse_number(value, 1, 99, "timing", state) : 5;
+		arguments->timing_rounds = value ? (uint32_t)kml_option_number(value, 1, 99, "timing", state) : 5;
 		return 0;
 	case OPTION_NO_FIGURES:
 		arguments->no_figures = true;
 		return 0;
 	case OPTION_PLUGIN:
-		if (!kml_registry_load_plugin(value, &error))
-			argp_error(state, "%s", error.text);
+		kml_option_plugin(value, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

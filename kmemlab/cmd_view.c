@@ -8,6 +8,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "workloads/figures.h"
 #include "workloads/orders.h"
@@ -82,8 +83,6 @@ static void check_complete(const struct arguments *arguments, struct argp_state 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	struct kml_error error;
-	char *end;
 	switch (key) {
 	case ARGP_KEY_ARG:
 		take_operand(value, arguments, state);
@@ -98,22 +97,16 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		parse_moment(value, &arguments->at, state);
 		return 0;
 	case OPTION_LEVEL:
-		if (!replay_level_parse(value, &arguments->options.level))
-			argp_error(state, "level '%s': give all, objects or pages", value);
+		arguments->options.level = kml_option_level(value, state);
 		return 0;
 	case OPTION_ARENA:
-		if (strcmp(value, "auto") != 0 &&
-		    (!kml_parse_size(value, &arguments->options.arena_bytes) || arguments->options.arena_bytes == 0))
-			argp_error(state, "arena '%s': give auto or a size such as 64M", value);
+		kml_option_arena(value, &arguments->options.arena_bytes, NULL, state);
 		return 0;
 	case OPTION_SEED:
-		arguments->options.seed = strtoull(value, &end, 10);
-		if (*value < '0' || *value > '9' || *end != '\0')
-			argp_error(state, "seed '%s': give a number", value);
+		arguments->options.seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
 		return 0;
 	case OPTION_PLUGIN:
-		if (!kml_registry_load_plugin(value, &error))
-			argp_error(state, "%s", error.text);
+		kml_option_plugin(value, state);
 		return 0;
 	case ARGP_KEY_END:
 		check_complete(arguments, state);
@@ -129,8 +122,8 @@ static const struct argp argp = {
 	"buddyinfo TRACE",
 	"Replay a trace up to a moment and print the allocator's free memory as /proc/buddyinfo does.\v"
 	"Examples:\n"
-	"  kmemlab view buddyinfo traces/scan.kmt --allocator binary\n"
-	"  kmemlab view buddyinfo traces/scan.kmt --allocator recorded --at 1.5s\n\n"
+	"  kmemlab view buddyinfo traces/compile.kmt --allocator binary\n"
+	"  kmemlab view buddyinfo traces/compile.kmt --allocator recorded --at 1.5s\n\n"
 	"One column an order: free blocks of 1, 2, 4, ... 1024 pages. A free block counts in the highest order that "
 	"fits\n"
 	"into it. For recorded it is the kernel's own file, of the last snapshot up to then.",

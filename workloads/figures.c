@@ -31,14 +31,3 @@ void replay_figures(const struct replay_result *result, struct replay_figures *f
 		figures->perf_fragmentation_percent =
 			100.0 - 100.0 * (double)result->perf_requested_bytes / (double)result->perf_allocated_bytes;
 }
-
-bool replay_level_parse(const char *text, enum replay_level *level)
-{
-	for (int i = 0; i < REPLAY_LEVELS; i++) {
-		if (strcmp(text, replay_level_name(i)) != 0)
-			continue;
-		*level = i;
-		return true;
-	}
-	return false;
-}

@@ -18,7 +18,4 @@ struct replay_figures {
 /* A ratio without a denominator is 0. */
 void replay_figures(const struct replay_result *result, struct replay_figures *figures);
 
-/* false when the text names no level. */
-bool replay_level_parse(const char *text, enum replay_level *level);
-
 #endif

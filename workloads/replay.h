@@ -22,6 +22,8 @@ enum replay_level {
 	REPLAY_LEVELS
 };
 const char *replay_level_name(enum replay_level level); /* "all", "objects", "pages" */
+/* false when the text names no level. */
+bool replay_level_parse(const char *text, enum replay_level *level);
 
 struct replay_options {
 	enum replay_level level;

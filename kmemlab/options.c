@@ -1,0 +1,47 @@
+/* options.c - options that several commands have. */
+#include "kmemlab/options.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocators/registry.h"
+
+uint64_t kml_option_number(const char *text, uint64_t minimum, uint64_t maximum, const char *what,
+			   struct argp_state *state)
+{
+	char *end;
+	errno = 0;
+	unsigned long long number = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || number < minimum || number > maximum)
+		argp_error(state, "%s '%s': give a number from %" PRIu64 " to %" PRIu64, what, text, minimum, maximum);
+	return number;
+}
+
+void kml_option_arena(const char *text, uint64_t *arena_bytes, bool *smallest, struct argp_state *state)
+{
+	bool is_smallest = smallest && strcmp(text, "min") == 0;
+	if (smallest)
+		*smallest = is_smallest;
+	*arena_bytes = 0;
+	if (is_smallest || strcmp(text, "auto") == 0)
+		return;
+	if (!kml_parse_size(text, arena_bytes) || *arena_bytes == 0)
+		argp_error(state, "arena '%s': give auto%s or a size such as 64M", text, smallest ? ", min" : "");
+}
+
+enum replay_level kml_option_level(const char *text, struct argp_state *state)
+{
+	enum replay_level level = REPLAY_ALL;
+	if (!replay_level_parse(text, &level))
+		argp_error(state, "level '%s': give all, objects or pages", text);
+	return level;
+}
+
+void kml_option_plugin(const char *path, struct argp_state *state)
+{
+	struct kml_error error;
+	if (!kml_registry_load_plugin(path, &error))
+		argp_error(state, "%s", error.text);
+}
