@@ -91,7 +91,7 @@ static const struct argp_option options[] = {
 	 "counts",
 	 0},
 	{"jobs", 'j', "N", 0, "Cells at a time (default: one a cpu)", 0},
-	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "CSV files only", 0},
+	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "CSV files and the summary table only", 0},
 	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
