@@ -445,6 +445,12 @@ static void drain_all(struct replay *replay, uint16_t cpu)
 	}
 }
 
+/* The slab allocator's own pages, which no level but that of pages feeds: the recorded kernel holds them. */
+static bool is_recorded_slab_page(const struct replay *replay, const struct kmt_event *event)
+{
+	return replay->recorded && (event->flags & KMT_SLAB_PAGE);
+}
+
 /* Events that ask for nothing and give nothing back. */
 static void feed_other(struct replay *replay, const struct kmt_event *event)
 {
@@ -452,7 +458,7 @@ static void feed_other(struct replay *replay, const struct kmt_event *event)
 	switch (event->op) {
 	case KMT_PAGE_ALLOC:
 	case KMT_PAGE_FREE:
-		if (replay->recorded && replay->options->level != REPLAY_PAGES && (event->flags & KMT_SLAB_PAGE))
+		if (is_recorded_slab_page(replay, event) && replay->options->level != REPLAY_PAGES)
 			feed_slab_page(replay, event);
 		return;
 	case KMT_CACHE_OPEN:
@@ -529,22 +535,59 @@ static bool take_sample(struct replay *replay)
 	return !replay->observer || replay->observer(replay->context, &sample, &replay->stack, replay->arena);
 }
 
-/* A block of events, in runs from sample to sample. */
+/* The events of which something comes among [from, to) of a block, as indices. */
+static uint32_t select_events(const struct replay *replay, const struct kmt_event *events, uint32_t from, uint32_t to,
+			      uint16_t *selected)
+{
+	uint32_t count = 0;
+	for (uint32_t i = from; i < to; i++)
+		if (replay_event_belongs(replay->options->level, &events[i]) ||
+		    is_recorded_slab_page(replay, &events[i]))
+			selected[count++] = (uint16_t)i;
+	return count;
+}
+
+/* Where the run from `next` on ends: at the next sample, at the last event asked for, or with the block. */
+static uint32_t end_of_run(const struct replay *replay, uint32_t next, uint32_t event_count)
+{
+	uint64_t length = event_count - next;
+	uint64_t until_sample = replay->next_sample - replay->position;
+	uint64_t until_stop = replay->options->stop_after_events - replay->position;
+	if (until_sample < length)
+		length = until_sample;
+	if (replay->options->stop_after_events > replay->position && until_stop < length)
+		length = until_stop;
+	return next + (uint32_t)length;
+}
+
+/*
+ * A block of events, in runs from sample to sample. What the level leaves out is passed over before the clock starts,
+ * so that the time per event is that of the events fed.
+ */
 static bool feed_block(struct replay *replay, const struct kmt_item *item, struct kml_error *error)
 {
+	_Static_assert(KMT_BLOCK_EVENTS <= UINT16_MAX + 1u, "an index in a block fits 16 bits");
+	uint16_t selected[KMT_BLOCK_EVENTS];
 	uint32_t next = 0;
 	while (next < item->event_count && !replay->stop) {
-		uint64_t until_sample = replay->next_sample - replay->position;
-		uint32_t end = item->event_count;
-		if (until_sample < end - next)
-			end = next + (uint32_t)until_sample;
+		uint32_t end = end_of_run(replay, next, item->event_count);
+		uint32_t count = select_events(replay, item->events, next, end, selected);
+		uint64_t block_position = replay->position - next;
 		uint64_t started_ns = now_ns();
-		for (; next < end && !replay->stop; next++) {
-			replay->time_ns = item->events[next].time_ns;
-			if (!feed(replay, &item->events[next], error))
+		for (uint32_t i = 0; i < count && !replay->stop; i++) {
+			const struct kmt_event *event = &item->events[selected[i]];
+			replay->position = block_position + selected[i];
+			replay->time_ns = event->time_ns;
+			if (!feed(replay, event, error))
 				return false;
 		}
 		replay->result->elapsed_ns += now_ns() - started_ns;
+		if (replay->stop && replay->position < block_position + end)
+			return true; /* stopped inside the run, at the event fed last */
+		replay->position = block_position + end;
+		replay->time_ns = item->events[end - 1].time_ns;
+		next = end;
+		replay->stop |= replay->position == replay->options->stop_after_events;
 		if (replay->position == replay->next_sample && !replay->stop && !take_sample(replay))
 			return kml_fail(error, "%s: the replay was stopped by its observer",
 					kmt_reader_path(replay->reader));

@@ -185,6 +185,19 @@ bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml
 	return done;
 }
 
+bool replay_event_belongs(enum replay_level level, const struct kmt_event *event)
+{
+	switch (event->op) {
+	case KMT_CACHE_OPEN:
+	case KMT_CACHE_CLOSE:
+	case KMT_SHRINK:
+	case KMT_DRAIN:
+		return true;
+	default:
+		return replay_event_kind(level, event) != REPLAY_NOT_FED;
+	}
+}
+
 void replay_scan_free(struct replay_scan *scan)
 {
 	free(scan->opened_later);

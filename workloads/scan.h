@@ -57,4 +57,7 @@ static inline enum replay_kind replay_event_kind(enum replay_level level, const 
 	}
 }
 
+/* Does anything come of the event at this level? Caches, shrinks and drains count: they change what the stack holds. */
+bool replay_event_belongs(enum replay_level level, const struct kmt_event *event);
+
 #endif

@@ -7,25 +7,11 @@
 
 static const uint64_t TAPE_MAX_BYTES = 256u << 20;
 
-/* Caches, shrinks and drains count too: they change what the allocator holds. */
-static bool belongs(enum replay_level level, const struct kmt_event *event)
-{
-	switch (event->op) {
-	case KMT_CACHE_OPEN:
-	case KMT_CACHE_CLOSE:
-	case KMT_SHRINK:
-	case KMT_DRAIN:
-		return true;
-	default:
-		return replay_event_kind(level, event) != REPLAY_NOT_FED;
-	}
-}
-
 static bool append_events(struct replay_tape *tape, uint64_t *capacity, enum replay_level level,
 			  const struct kmt_item *item)
 {
 	for (uint32_t i = 0; i < item->event_count; i++) {
-		if (!belongs(level, &item->events[i]))
+		if (!replay_event_belongs(level, &item->events[i]))
 			continue;
 		if (tape->count == *capacity) {
 			*capacity = *capacity ? *capacity * 2 : KMT_BLOCK_EVENTS;
