@@ -80,6 +80,9 @@ do for [place = 1:cells] {
         continue
     }
 
+    # stats leaves out what the axes of the figure before would: zeros on a log scale.
+    unset logscale y
+    set yrange [*:*]
     start = 1e300; finish = 0; largest = 0; least = 1e300; count = 0; order = ""
     do for [i = 1:cells] {
         if (same_place(i, place)) {

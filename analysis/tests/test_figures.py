@@ -1,5 +1,6 @@
 """The figures: all are made, twice with the same bytes; what they show adds up; nothing is dropped in silence."""
 
+import csv
 import hashlib
 import os
 import re
@@ -187,6 +188,19 @@ def test_a_run_of_invalid_cells_but_one(tmp_path, program):
     result = make(program, run, "--format", "png", "--quiet")
     assert result.returncode == 0, result.stderr
     assert len(digests(run)) == len(figures.FIGURES)
+
+
+def test_gnuplot_draws_every_trace_and_level_of_a_real_run(tmp_path, program):
+    """Regression: the log scale of one figure spoiled the statistics of the next, whose waste was zero."""
+    if shutil.which("gnuplot") is None:
+        pytest.skip("gnuplot is not installed (Debian: gnuplot-nox)")
+    reference = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "results", "reference", "samples.csv")
+    shutil.copy(reference, tmp_path / "samples.csv")
+    with open(reference, encoding="utf-8") as rows:
+        places = {tuple(row[key] for key in ("trace", "level")) for row in csv.DictReader(rows)}
+    result = subprocess.run(["gnuplot", "-c", program("waste.gp"), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(tmp_path / "figures")) == sorted(f"waste-gnuplot-{trace}-{level}.png" for trace, level in places)
 
 
 def test_gnuplot_draws_the_same_run(tmp_path, program):
