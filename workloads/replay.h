@@ -87,8 +87,4 @@ bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const st
 bool replay_smallest_arena(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,
 			   uint64_t *arena_bytes, struct kml_error *error);
 
-/* Peak of granted bytes of the recorded kernel at this level (requested where granted is not recorded). */
-bool replay_recorded_peak(struct kmt_reader *reader, enum replay_level level, uint64_t *peak_bytes,
-			  struct kml_error *error);
-
 #endif

@@ -182,12 +182,13 @@ static void every_level_is_fed_what_it_is(void **state)
 		struct replay_options options = {.level = level, .arena_bytes = 64 * KIB};
 		struct replay_result result;
 		struct kml_error error;
-		uint64_t peak_bytes;
+		struct replay_scan scan;
 		replay_with(reader, "binary", &options, NULL, NULL, &result);
 		assert_int_equal(result.allocations, expected[level].allocations);
 		assert_int_equal(result.peak_requested_bytes, expected[level].requested_bytes);
-		assert_true(replay_recorded_peak(reader, level, &peak_bytes, &error));
-		assert_int_equal(peak_bytes, expected[level].recorded_peak_bytes);
+		assert_true(replay_scan(reader, &scan, &error));
+		assert_int_equal(scan.peak_granted_bytes[level], expected[level].recorded_peak_bytes);
+		replay_scan_free(&scan);
 	}
 	test_trace_close(&trace, reader);
 }

@@ -204,14 +204,3 @@ void replay_scan_free(struct replay_scan *scan)
 	free(scan->slabs_at_start);
 	*scan = (struct replay_scan){0};
 }
-
-bool replay_recorded_peak(struct kmt_reader *reader, enum replay_level level, uint64_t *peak_bytes,
-			  struct kml_error *error)
-{
-	struct replay_scan scan;
-	if (!replay_scan(reader, &scan, error))
-		return false;
-	*peak_bytes = scan.peak_granted_bytes[level];
-	replay_scan_free(&scan);
-	return true;
-}

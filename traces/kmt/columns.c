@@ -16,7 +16,7 @@ enum { CODE_FRESH = 254, CODE_LITERAL = 255 };
 _Static_assert(ANCHORS *KMT_WALK <= CODE_FRESH, "walk codes must stay below the special ones");
 _Static_assert((int)KMT_RECENT <= (int)CODE_LITERAL, "ranks of recent addresses must stay below the special code");
 
-const char *kmt_column_name(enum kmt_column column)
+static const char *kmt_column_name(enum kmt_column column)
 {
 	static const char *const names[KMT_COLUMNS] = {"time",    "cpu", "shape",   "new shape",  "alloc id",
 						       "free id", "id",  "address", "new address"};

@@ -120,7 +120,6 @@ enum kmt_column {
 	KMT_COLUMN_ADDRESS_NEW,
 	KMT_COLUMNS
 };
-const char *kmt_column_name(enum kmt_column column);
 
 struct kmt_columns {
 	struct kmt_bytes column[KMT_COLUMNS];
