@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 /* A plugin built against another version is refused at load. */
-#define KML_ABI_VERSION 1u
+#define KML_ABI_VERSION 2u
 
 /* The symbol a plugin exports: const struct kml_allocator *const kml_plugin_allocators[], NULL at its end. */
 #define KML_PLUGIN_SYMBOL "kml_plugin_allocators"
@@ -45,15 +45,25 @@ enum kml_status {
 	KML_WRONG_CACHE, /* the object belongs to another cache than the one named */
 	/* cache_close */
 	KML_CACHE_BUSY, /* the cache still has live objects */
+	/* alloc and free where objects are guarded (parameter `debug`) */
+	KML_RED_ZONE, /* free: bytes outside the object were overwritten */
+	KML_POISON,   /* alloc: a free object was written to */
 	KML_STATUS_COUNT
 };
 
 static inline const char *kml_status_name(enum kml_status status)
 {
-	static const char *const names[KML_STATUS_COUNT] = {
-		"ok",          "no memory",       "no contiguous run", "impossible request",
-		"double free", "foreign pointer", "interior pointer",  "wrong cache",
-		"cache busy"};
+	static const char *const names[KML_STATUS_COUNT] = {"ok",
+							    "no memory",
+							    "no contiguous run",
+							    "impossible request",
+							    "double free",
+							    "foreign pointer",
+							    "interior pointer",
+							    "wrong cache",
+							    "cache busy",
+							    "red zone overwritten",
+							    "poison overwritten"};
 	return (unsigned)status < KML_STATUS_COUNT ? names[status] : "unknown status";
 }
 
@@ -64,8 +74,8 @@ struct kml_error {
 
 /* -------------------------------------------------------------------------------------------- requests */
 
-/* Request flags, shared with trace events (traces/kmt/kmt.h); those above the low eight bits are given to a
- * KML_TRAIT_RECORDED allocator only. */
+/* Request flags, shared with trace events (traces/kmt/kmt.h). SLAB_PAGE and LARGE are given to a KML_TRAIT_RECORDED
+ * allocator only, WARM also to one that has settle(). */
 enum kml_flag {
 	KML_MOVABLE = 1u << 0,     /* the pages can be migrated (page cache, anonymous memory) */
 	KML_RECLAIMABLE = 1u << 1, /* the pages can be reclaimed by shrinking (dentry, inode caches) */
@@ -78,15 +88,18 @@ enum kml_flag {
 	KML_SLAB_PAGE = 1u << 8,   /* pages that the recorded slab allocator took for itself: held, not granted */
 	KML_WARM = 1u << 9,        /* live before the recording began */
 	KML_LARGE = 1u << 11,      /* a kmalloc that the kernel served with pages */
+	KML_ACCOUNTED = 1u << 12,  /* charged to a memory cgroup */
+	KML_VMALLOC = 1u << 13,    /* page by page, made contiguous by mapping: needs no run of pages */
 };
 
 #define KML_NO_CACHE UINT32_MAX
 #define KML_NO_ADDRESS UINT64_MAX
 
 struct kml_request {
-	uint64_t size_bytes;             /* at least 1 */
-	uint64_t align_bytes;            /* a power of two; 0 and 1 mean no requirement */
-	uint64_t recorded;               /* where the real kernel put it, or KML_NO_ADDRESS; only `recorded` reads it */
+	uint64_t size_bytes;  /* at least 1 */
+	uint64_t align_bytes; /* a power of two; 0 and 1 mean no requirement */
+	uint64_t recorded;    /* where the real kernel put it, or KML_NO_ADDRESS; read by `recorded`, and of KML_WARM
+				 objects by allocators that have settle() */
 	uint64_t recorded_granted_bytes; /* what the real kernel granted, or 0; only `recorded` reads it */
 	uint32_t cache;                  /* index given to cache_open, or KML_NO_CACHE */
 	uint16_t cpu;                    /* below environment.cpu_count */
@@ -115,6 +128,7 @@ struct kml_cache {
 	bool has_constructor;
 	bool typesafe_by_rcu;
 	bool reclaimable;
+	bool is_kmalloc; /* a size class of kmalloc: objects are asked for by size */
 	/* The kernel's own figures, 0 where unknown; simulations compute their own. */
 	uint64_t recorded_slot_bytes; /* object and its padding: slabinfo objsize */
 	uint32_t recorded_objects_per_slab;
@@ -188,6 +202,53 @@ struct kml_block {
 /* Return false to stop the walk. */
 typedef bool kml_visit(void *context, const struct kml_block *block);
 
+/*
+ * One cache as /proc/slabinfo shows it, and as it truly is. A cache merged into another is that other one: it has no
+ * figures of its own.
+ */
+struct kml_cache_stats {
+	const char *name;        /* borrowed; NULL: nothing under this index (closed, merged, not yet used) */
+	uint64_t live_objects;   /* granted to callers */
+	uint64_t active_objects; /* the kernel's notion: objects parked per cpu may count as active (each strategy's
+				    file says which) */
+	uint64_t total_objects;
+	uint64_t active_slabs, slabs; /* slabinfo: not wholly free, all */
+	uint64_t slab_bytes;          /* of all slabs, as asked of the page layer */
+	uint64_t slot_bytes;          /* slabinfo objsize */
+	uint32_t objects_per_slab, pages_per_slab;
+	uint32_t limit, batchcount, shared_factor; /* tunables of SLAB; 0 in others */
+	uint64_t shared_available;
+};
+
+/*
+ * For a start in mid-life. A slot that was free when the recording began: the recorded kernel allocated there before it
+ * freed anything there, on a slab that it had not taken during the recording.
+ */
+struct kml_seed {
+	uint64_t recorded; /* address of the object */
+	uint64_t event;    /* position of that allocation in the trace */
+	uint32_t cache;
+	uint16_t cpu; /* that allocated there */
+};
+
+/* What the recorded kernel did of its own accord. */
+enum kml_notice_kind {
+	KML_NOTICE_REAP_BEGIN, /* the periodic reaper of SLAB starts; no cache */
+	KML_NOTICE_REAP_END,
+	KML_NOTICE_REAP_CPU,      /* `count` objects left the array of `cpu` for the slabs */
+	KML_NOTICE_REAP_SHARED,   /* `count` objects left the shared array for the slabs */
+	KML_NOTICE_REAP_FREELIST, /* `count` empty slabs went back to the page allocator */
+	KML_NOTICE_REAP_TUNE,     /* the arrays were sized: limit `count`, `batchcount` */
+	KML_NOTICE_RCU_FREE,      /* the object at `address`, type-safe by RCU, freed before, is really given back */
+};
+struct kml_notice {
+	enum kml_notice_kind kind;
+	uint32_t cache; /* or KML_NO_CACHE */
+	uint16_t cpu;
+	uint64_t count, batchcount;
+	uint64_t address;
+};
+
 /* ------------------------------------------------------------------------------------------- parameters */
 
 enum kml_param_type {
@@ -233,6 +294,9 @@ struct kml_environment {
 	uint32_t cpu_count;
 	uint32_t cache_count; /* cache indices are below this */
 	uint64_t seed;
+	bool starts_empty; /* a PAGES allocator with page_add: all memory comes by page_add */
+	bool reaps_told;   /* notice() tells when the recorded kernel reaped: no timer of one's own */
+	bool rcu_told;     /* notice() tells when objects that are type-safe by RCU are really given back */
 };
 
 enum kml_layer { KML_LAYER_PAGES, KML_LAYER_OBJECTS };
@@ -290,6 +354,27 @@ struct kml_allocator {
 	void (*walk)(const struct kml_heap *heap, kml_visit *visit, void *context);
 	/* Deep self-check; false and *error naming the first broken invariant with its values. O(blocks). */
 	bool (*validate)(const struct kml_heap *heap, struct kml_error *error);
+
+	/* All below are optional. */
+
+	/* As shrink, of one cache. */
+	void (*cache_shrink)(struct kml_heap *heap, uint32_t index);
+	/* Caches by index: 0 to environment.cache_count - 1 are those of cache_open, above them the allocator's own
+	 * (its kmalloc classes). False past the last. O(1). */
+	bool (*cache_stats)(const struct kml_heap *heap, uint32_t index, struct kml_cache_stats *stats);
+	/*
+	 * A start in mid-life: first every seed in the order of its event, then every object that was live (alloc with
+	 * KML_WARM; `recorded` names its slab where it is known, those without a known place come last), then settle
+	 * once, before the first event of the recording.
+	 */
+	void (*seed)(struct kml_heap *heap, const struct kml_seed *seed);
+	void (*settle)(struct kml_heap *heap);
+	/* What the recorded kernel did; environment says what will be told. */
+	void (*notice)(struct kml_heap *heap, const struct kml_notice *notice);
+	/* The clock of the trace has come to now_ns (first call: 0); the answer is when to call again. */
+	uint64_t (*tick)(struct kml_heap *heap, uint64_t now_ns);
+	/* Memory given to a PAGES allocator that starts empty; whole units that it does not have yet. */
+	enum kml_status (*page_add)(struct kml_heap *heap, uint64_t address, uint64_t size_bytes);
 };
 
 #endif

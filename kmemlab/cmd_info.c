@@ -480,7 +480,7 @@ static const struct {
 	{KML_KMALLOC, "kmalloc"},       {KML_DMA, "dma"},
 	{KMT_SLAB_PAGE, "slab_page"},   {KMT_WARM, "warm"},
 	{KMT_IMPLICIT, "implicit"},     {KMT_LARGE, "large"},
-	{KMT_ACCOUNTED, "accounted"},
+	{KMT_ACCOUNTED, "accounted"},   {KMT_VMALLOC, "vmalloc"},
 };
 
 static void print_flags(unsigned flags)

@@ -53,7 +53,7 @@ static void broken_plugins_are_refused(void **state)
 		/* Regression: the first of its two allocators stayed registered when the second was refused. */
 		{"broken_twice.so", "'broken'"},
 	};
-	_Static_assert(KML_ABI_VERSION + 1 == 2, "the version that broken_version.so claims");
+	_Static_assert(KML_ABI_VERSION + 1 == 3, "the version that broken_version.so claims");
 	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
 		char path[4096];
 		plugin_path(path, sizeof(path), broken[i].file);

@@ -56,6 +56,7 @@ enum kmt_flag {
 	KMT_IMPLICIT = 1u << 10,  /* a free that the kernel did not trace, proved by the reuse of its address */
 	KMT_LARGE = 1u << 11,     /* kmalloc beyond the size classes: pages; with the object, not with the page event */
 	KMT_ACCOUNTED = 1u << 12, /* charged to a memory cgroup */
+	KMT_VMALLOC = 1u << 13,   /* an object of vmalloc: page by page */
 };
 
 struct kmt_event {

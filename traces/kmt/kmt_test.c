@@ -271,11 +271,11 @@ static void test_every_op_and_flag(void **state)
 	(void)state;
 	struct stream stream = {0};
 	for (unsigned op = 0; op < KMT_OP_COUNT; op++)
-		for (unsigned bit = 0; bit <= 13; bit++) {
+		for (unsigned bit = 0; bit <= 14; bit++) {
 			struct kmt_event event = {
 				.time_ns = stream.count, .size_bytes = 1, .cache = 1, .op = (uint8_t)op};
 			event.address = bit % 2 ? KMT_NO_ADDRESS : 4096 * bit;
-			event.flags = bit < 13 ? (uint16_t)(1u << bit) : 0x1fff;
+			event.flags = bit < 14 ? (uint16_t)(1u << bit) : 0x3fff;
 			event.cpu = bit % 4;
 			event.order = (uint8_t)bit;
 			event.object = kmt_op_has_object(event.op) ? bit : 0;
@@ -311,7 +311,7 @@ static void test_extreme_values(void **state)
 		 .time_ns = UINT64_MAX,
 		 .address = KMT_NO_ADDRESS,
 		 .cache = KMT_NO_CACHE,
-		 .flags = 0x1fff},
+		 .flags = 0x3fff},
 		{.op = KMT_MARK, .time_ns = UINT64_MAX, .address = UINT64_MAX - 1},
 	};
 	struct stream stream = {0};
@@ -376,7 +376,7 @@ static struct kmt_event random_event(uint64_t *seed, uint64_t time_ns, uint32_t 
 	event.cache = event.cache >= 2 ? KMT_NO_CACHE : event.cache;
 	event.cpu = bits >> 22 & 3;
 	event.order = bits >> 24 & 3;
-	event.flags = bits >> 26 & 7 ? 0 : (uint16_t)(bits >> 32 & 0x1fff);
+	event.flags = bits >> 26 & 7 ? 0 : (uint16_t)(bits >> 32 & 0x3fff);
 	event.align_log2 = bits >> 45 & 7 ? 0 : 12;
 	event.size_bytes = 1 + (bits >> 48 & 7);
 	event.granted_bytes = bits >> 51 & 1 ? 8 : 0;
@@ -713,7 +713,7 @@ static void test_bad_events_refused_by_writer(void **state)
 	bad[3].event.cache = 2;
 	bad[4].event.order = 64;
 	bad[5].event.align_log2 = 64;
-	bad[6].event.flags = 1u << 13;
+	bad[6].event.flags = 1u << 14;
 	bad[7].event.size_bytes = 0;
 	bad[8].event.address = UINT64_MAX - 20;
 	bad[9].event.object = 65536 + 1;

@@ -4,7 +4,8 @@
 #include "kmemlab/support/error.h"
 #include "traces/kmt/model.h"
 
-static const uint16_t flags_known = 0xff | KMT_SLAB_PAGE | KMT_WARM | KMT_IMPLICIT | KMT_LARGE | KMT_ACCOUNTED;
+static const uint16_t flags_known =
+	0xff | KMT_SLAB_PAGE | KMT_WARM | KMT_IMPLICIT | KMT_LARGE | KMT_ACCOUNTED | KMT_VMALLOC;
 
 bool kmt_op_has_object(uint8_t op)
 {
