@@ -70,8 +70,12 @@ struct object_strategy {
 	bool (*cache_open)(struct object_cache *cache);
 	/* An open cache that may stand for this one too; NULL: none. Optional: nothing is merged. */
 	struct object_cache *(*merge)(struct object_heap *heap, const struct kml_cache *description);
-	/* No object is live: give back every slab, forget the lists. */
+	/* No object is live: give back every slab. */
 	void (*cache_close)(struct object_cache *cache);
+	/* Memory of the cache's own (arrays); its slabs are gone or forgotten. Optional. */
+	void (*cache_release)(struct object_cache *cache);
+	/* The heap is destroyed: the memory of a run's descriptor. */
+	void (*run_release)(void *run);
 
 	/*
 	 * An object for the caller; place is filled but for granted_bytes and cache, which are set already. On failure
@@ -174,8 +178,11 @@ uint64_t object_tick(struct kml_heap *heap, uint64_t now_ns);
  * owner, the books kept. */
 struct kml_grant object_take_run(struct object_heap *heap, uint64_t size_bytes, const struct kml_cache *description,
 				 const struct kml_request *request, void *owner);
+/* Mark the pages of a run with their owner. */
+void object_own_run(struct object_heap *heap, uint64_t address, uint64_t granted_bytes, void *owner);
 /* Give them back. */
-void object_give_run(struct object_heap *heap, uint64_t address, uint64_t asked_bytes, uint64_t granted_bytes);
+void object_give_run(struct object_heap *heap, uint64_t address, uint64_t asked_bytes, uint64_t granted_bytes,
+		     uint16_t cpu);
 /* Pages for the caller (large kmalloc); granted as the backing grants. */
 struct kml_grant object_take_pages(struct object_heap *heap, const struct kml_request *request);
 /* The smallest order whose block of pages holds so many bytes (get_order). */

@@ -27,6 +27,7 @@ struct slab {
 	struct slab_cache *cache;
 	uint64_t address;                    /* of the pages */
 	uint64_t asked_bytes, granted_bytes; /* of pages */
+	uint64_t used_bytes;                 /* of those, cut into slots: asked, or with fit=granted all whole pages */
 	uint64_t first;                      /* address of slot 0 */
 	uint64_t free_head;                  /* address of the first free object, or KML_NO_ADDRESS */
 	uint64_t recorded;                   /* in mid-life: address of the recorded kernel's slab, or KML_NO_ADDRESS */
@@ -59,6 +60,8 @@ struct slab_cache {
 	uint64_t slabs, slab_bytes, total_objects, free_objects; /* free: on the slabs' own lists */
 };
 
+#define SLAB_OBJECTS_MAX 32767u /* mm/slab.h: what struct slab counts in 15 bits */
+
 /* How many of the granted bytes a slab uses. Parameter `fit`. */
 enum slab_fit { SLAB_FIT_ASKED, SLAB_FIT_GRANTED };
 extern const char *const slab_fit_names[];
@@ -71,14 +74,13 @@ static inline struct slab_cache *slab_cache_of(const struct object_cache *cache)
 /* --------------------------------------------------------------------------------------------------- slabs */
 
 /*
- * A new slab of the order, all slots free, chained in address order unless `order_of` (a permutation of the slot
- * numbers) says otherwise; in_use 0. colour_bytes lie before reserved_bytes before slot 0. NULL and *status when the
- * backing has none. O(objects).
+ * A new slab of the order, all slots free and chained in address order; in_use 0. colour_bytes lie before
+ * reserved_bytes before slot 0. NULL and *status when the backing has none. O(objects).
  */
 struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit fit, uint64_t colour_bytes,
 			 const struct kml_request *request, enum kml_status *status);
 /* A slab without granted and parked slots goes back to the backing. Not on a list. */
-void slab_destroy(struct slab *slab);
+void slab_destroy(struct slab *slab, uint16_t cpu);
 /* Chain all slots of a slab with in_use 0 anew in the order of the permutation. */
 void slab_chain(struct slab *slab, const uint32_t *permutation);
 
@@ -189,6 +191,9 @@ enum kml_status slab_resolve(const struct object_heap *heap, void *run, uint64_t
 bool slab_walk_run(const struct object_heap *heap, void *run, kml_visit *visit, void *context);
 /* As slab_walk_run, for a strategy with an index of its own: a bit for each slot on the slab's free list. */
 bool slab_walk_slots(const struct slab *slab, const uint64_t *free_slots, kml_visit *visit, void *context);
+
+/* run_release. */
+void slab_release(void *run);
 
 /* The numbers and the chain of one slab (has_chain false: the numbers alone); *error names what is broken. O(objects).
  */
