@@ -56,7 +56,8 @@ struct kml_heap *object_create(const struct object_strategy *strategy, const str
 	}
 	struct object_heap *heap = calloc(1, strategy->heap_bytes);
 	uint64_t caches = environment->cache_count + (uint64_t)KMALLOC_CACHES;
-	struct object_cache **table = calloc(caches, sizeof *table);
+	const size_t entry_bytes = sizeof(struct object_cache *);
+	struct object_cache **table = calloc(caches, entry_bytes);
 	if (!heap || !table) {
 		free(heap);
 		free(table);
@@ -73,7 +74,7 @@ struct kml_heap *object_create(const struct object_strategy *strategy, const str
 	heap->cpu_count = environment->cpu_count;
 	heap->cache_count = environment->cache_count;
 	heap->caches = table;
-	heap->books.metadata_bytes = strategy->heap_bytes + caches * sizeof *table;
+	heap->books.metadata_bytes = strategy->heap_bytes + caches * entry_bytes;
 	if (strategy->start && !strategy->start(heap, config, error)) {
 		free(table);
 		free(heap);

@@ -22,8 +22,12 @@
 
 struct slab_cache;
 
+struct slab_link {
+	struct slab_link *next, *prev;
+};
+
 struct slab {
-	struct slab *next, *prev; /* on one list of the strategy's, or none */
+	struct slab_link link; /* on one list of the strategy's, or none */
 	struct slab_cache *cache;
 	uint64_t address;                    /* of the pages */
 	uint64_t asked_bytes, granted_bytes; /* of pages */
@@ -42,7 +46,7 @@ struct slab {
 
 /* A circular list through its head. Zero-filled memory is not an empty list: slab_list_clear. */
 struct slab_list {
-	struct slab head;
+	struct slab_link head;
 	uint64_t count;
 };
 
@@ -148,12 +152,12 @@ static inline void slab_list_clear(struct slab_list *list)
 	list->count = 0;
 }
 
-static inline void slab_list_insert(struct slab_list *list, struct slab *slab, struct slab *after)
+static inline void slab_list_insert(struct slab_list *list, struct slab *slab, struct slab_link *after)
 {
-	slab->next = after->next;
-	slab->prev = after;
-	after->next->prev = slab;
-	after->next = slab;
+	slab->link.next = after->next;
+	slab->link.prev = after;
+	after->next->prev = &slab->link;
+	after->next = &slab->link;
 	list->count++;
 }
 
@@ -169,21 +173,33 @@ static inline void slab_list_add_tail(struct slab_list *list, struct slab *slab)
 
 static inline void slab_list_remove(struct slab_list *list, struct slab *slab)
 {
-	slab->prev->next = slab->next;
-	slab->next->prev = slab->prev;
-	slab->next = slab->prev = NULL;
+	slab->link.prev->next = slab->link.next;
+	slab->link.next->prev = slab->link.prev;
+	slab->link.next = slab->link.prev = NULL;
 	list->count--;
 }
 
-/* NULL when empty. */
-static inline struct slab *slab_list_first(const struct slab_list *list)
+/* NULL when empty, or past the last: for (slab = slab_list_first(l); slab; slab = slab_list_next(l, slab)). */
+static inline struct slab *slab_list_at(const struct slab_list *list, struct slab_link *link)
 {
-	return list->head.next == &list->head ? NULL : list->head.next;
+	_Static_assert(offsetof(struct slab, link) == 0, "a link is its slab");
+	return link == &list->head ? NULL : (struct slab *)link;
 }
 
-/* Over a list whose slabs stay where they are. */
-#define SLAB_LIST_EACH(slab, list)                                                                                     \
-	for (const struct slab *slab = (list)->head.next; slab != &(list)->head; slab = slab->next)
+static inline struct slab *slab_list_first(const struct slab_list *list)
+{
+	return slab_list_at(list, list->head.next);
+}
+
+static inline struct slab *slab_list_last(const struct slab_list *list)
+{
+	return slab_list_at(list, list->head.prev);
+}
+
+static inline struct slab *slab_list_next(const struct slab_list *list, const struct slab *slab)
+{
+	return slab_list_at(list, slab->link.next);
+}
 
 /* --------------------------------------------------------- for the strategy's table: the same in all with slabs */
 
