@@ -188,8 +188,11 @@ static bool observe(void *context, const struct replay_sample *sample, const str
 }
 
 /* What the recorded kernel had free, it has told itself. */
-static bool observe_snapshot(void *context, const struct kmt_snapshot *snapshot)
+static bool observe_snapshot(void *context, const struct kmt_snapshot *snapshot, const struct kml_stack *stack,
+			     const struct kml_arena *arena)
 {
+	(void)stack;
+	(void)arena;
 	struct cell_run *run = context;
 	struct free_orders orders;
 	if (run->recorded && snapshot->kind == KMT_SNAPSHOT_BUDDYINFO &&

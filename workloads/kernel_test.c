@@ -108,8 +108,11 @@ static void compare_line(struct slabs *slabs, const char *line, const char *labe
 	}
 }
 
-static bool compare_slabs(void *context, const struct kmt_snapshot *snapshot)
+static bool compare_slabs(void *context, const struct kmt_snapshot *snapshot, const struct kml_stack *stack,
+			  const struct kml_arena *arena)
 {
+	(void)stack;
+	(void)arena;
 	struct slabs *slabs = context;
 	if (snapshot->kind != KMT_SNAPSHOT_SLABINFO || !slabs->stack)
 		return true;

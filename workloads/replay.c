@@ -10,6 +10,7 @@
  */
 #include "workloads/replay.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,23 +22,43 @@
 #include "allocators/check/shadow.h"
 #include "kmemlab/support/error.h"
 #include "workloads/scan.h"
+#include "workloads/seeds.h"
 #include "workloads/tape.h"
+
+#ifdef KML_NO_SEEDS
+#define replay_seeds_collect(reader, seeds, error) (*(seeds) = (struct replay_seeds){0}, (error) != NULL)
+#define replay_seeds_free(seeds) ((void)(seeds))
+#endif
 
 /*
  * What is known of an id. requested 0: dead; requested > 0 and granted 0: its alloc failed; requested 0 and granted >
- * 0: a page of the recorded slab allocator. Half a cache line.
+ * 0: a page of the recorded slab allocator. Half a cache line. A dead id keeps its address: RCU may give the object
+ * back later.
  */
 struct slot {
 	uint64_t address;
 	uint64_t recorded;
-	uint64_t requested_bytes : 47;
+	uint64_t requested_bytes : 46;
 	uint64_t is_page : 1;
-	uint64_t cache : 16; /* of its alloc: frees of merged caches name another */
+	uint64_t is_freed : 1; /* by a free of its object, and RCU has not given it back since */
+	uint64_t cache : 16;   /* of its alloc: frees of merged caches name another */
 	uint64_t granted_bytes;
 };
 
-/* Sizes from here on fit no arena (64 TiB), and no slot. */
-static const uint64_t ABSURD_BYTES = 1ull << 46;
+/* Sizes from here on fit no arena (32 TiB), and no slot. */
+static const uint64_t ABSURD_BYTES = 1ull << 45;
+
+/* What is given to every allocator; the rest of the flags is for some. */
+static const uint16_t COMMON_FLAGS = 0xff | KML_ACCOUNTED | KML_VMALLOC;
+
+/* A clock that jumps makes an allocator catch up with so many of its timers, no more. */
+enum { TICKS_IN_A_GAP = 1 << 16 };
+
+static_assert((int)KMT_REAP_BEGIN == KML_NOTICE_REAP_BEGIN && (int)KMT_REAP_END == KML_NOTICE_REAP_END &&
+		      (int)KMT_REAP_CPU == KML_NOTICE_REAP_CPU && (int)KMT_REAP_SHARED == KML_NOTICE_REAP_SHARED &&
+		      (int)KMT_REAP_FREELIST == KML_NOTICE_REAP_FREELIST &&
+		      (int)KMT_REAP_TUNE == KML_NOTICE_REAP_TUNE && (int)KMT_REAP_KINDS == KML_NOTICE_RCU_FREE,
+	      "reaps are told under their own number");
 
 struct replay {
 	struct kmt_reader *reader;
@@ -52,11 +73,19 @@ struct replay {
 	struct kml_stack stack;
 	struct kml_heap *heap; /* the top of the stack */
 	const struct kml_allocator *allocator;
-	struct kml_shadow *shadow; /* with --check */
-	bool recorded;             /* KML_TRAIT_RECORDED */
-	bool keeps_blocks;         /* not KML_TRAIT_NO_REUSE */
-	bool takes_objects;        /* objects' rounding is class rounding, not the page layer's */
-	uint16_t flag_mask;
+	struct kml_shadow *shadow;             /* with --check */
+	bool recorded;                         /* KML_TRAIT_RECORDED */
+	bool keeps_blocks;                     /* not KML_TRAIT_NO_REUSE */
+	bool takes_objects;                    /* objects' rounding is class rounding, not the page layer's */
+	uint16_t request_flags, release_flags; /* of enum kml_flag, those that this allocator is given */
+	uint32_t told_ops;                     /* bits of enum kmt_op: events that only this stack wants */
+
+	/* A start in mid-life. */
+	bool has_settled;
+	uint64_t *surplus; /* by cache: warm objects without an address still to be left out; NULL: none */
+
+	uint64_t tick_ns[KML_STACK_LAYERS]; /* when each layer wants to be told the time */
+	uint64_t next_tick_ns;              /* the earliest of them */
 
 	struct slot *slots;
 	bool *cache_open; /* by cache; NULL at the level of pages */
@@ -267,7 +296,7 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 		.recorded = event->address,
 		.recorded_granted_bytes = event->granted_bytes,
 		.cpu = event->cpu,
-		.flags = (uint16_t)(event->flags & replay->flag_mask),
+		.flags = (uint16_t)(event->flags & replay->request_flags),
 	};
 	if (!name_cache(replay, event, &request.cache))
 		return kml_fail(error, "%s: event %" PRIu64 " allocates from cache %u, which is closed",
@@ -287,6 +316,7 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 	replay->result->allocations++;
 	slot->recorded = event->address;
 	slot->is_page = kind == REPLAY_PAGE;
+	slot->is_freed = 0;
 	slot->cache = event->cache;
 	slot->address = grant.address;
 	slot->requested_bytes = request.size_bytes < ABSURD_BYTES ? request.size_bytes : ABSURD_BYTES;
@@ -332,7 +362,7 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 		.address = slot->address,
 		.cache = KML_NO_CACHE,
 		.cpu = event->cpu,
-		.flags = (uint16_t)((event->flags & replay->flag_mask & ~KML_SLAB_PAGE) |
+		.flags = (uint16_t)((event->flags & replay->release_flags & ~KML_SLAB_PAGE) |
 				    (slot->is_page ? KML_PAGES : 0)),
 	};
 	if (!slot->is_page && event->cache != KMT_NO_CACHE && slot->cache != KMT_NO_CACHE && replay->cache_open)
@@ -364,12 +394,13 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 	replay->granted_bytes[slot->is_page] -= slot->granted_bytes;
 	slot->requested_bytes = 0;
 	slot->granted_bytes = 0;
+	slot->is_freed = 1;
 }
 
 /* Pages of the recorded slab allocator: held by the recorded kernel, asked for by nobody. */
 static void feed_slab_page(struct replay *replay, const struct kmt_event *event)
 {
-	uint16_t flags = (uint16_t)((event->flags & replay->flag_mask) | KML_PAGES | KML_SLAB_PAGE);
+	uint16_t flags = (uint16_t)((event->flags & replay->request_flags) | KML_PAGES | KML_SLAB_PAGE);
 	uint32_t cache = event->cache == KMT_NO_CACHE ? KML_NO_CACHE : event->cache;
 	if (event->op == KMT_PAGE_ALLOC) {
 		struct kml_request request = {.size_bytes = event->size_bytes,
@@ -404,6 +435,7 @@ static void open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_
 		.has_constructor = from->flags & KMT_CACHE_CONSTRUCTOR,
 		.typesafe_by_rcu = from->flags & KMT_CACHE_TYPESAFE_BY_RCU,
 		.reclaimable = from->flags & KMT_CACHE_RECLAIMABLE,
+		.is_kmalloc = from->flags & KMT_CACHE_KMALLOC,
 		.recorded_slot_bytes = from->slot_bytes,
 		.recorded_objects_per_slab = from->objects_per_slab,
 		.recorded_pages_per_slab = from->pages_per_slab,
@@ -436,6 +468,12 @@ static void shrink_all(struct replay *replay)
 	}
 }
 
+static void shrink_cache(struct replay *replay, uint16_t index)
+{
+	if (replay->allocator->cache_shrink && replay->cache_open && replay->cache_open[index])
+		replay->allocator->cache_shrink(replay->heap, index);
+}
+
 static void drain_all(struct replay *replay, uint16_t cpu)
 {
 	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
@@ -443,6 +481,54 @@ static void drain_all(struct replay *replay, uint16_t cpu)
 		if (heap->allocator->drain)
 			heap->allocator->drain(heap, cpu);
 	}
+}
+
+/* ------------------------------------------------------------------- what the recorded kernel did by itself */
+
+static bool wants(const struct replay *replay, const struct kmt_event *event)
+{
+	return replay->told_ops >> event->op & 1;
+}
+
+static void tell_reap(struct replay *replay, const struct kmt_event *event)
+{
+	struct kml_notice notice = {
+		.kind = (enum kml_notice_kind)event->order,
+		.cache = event->cache == KMT_NO_CACHE ? KML_NO_CACHE : event->cache,
+		.cpu = event->cpu,
+		.count = event->size_bytes,
+		.batchcount = event->granted_bytes,
+		.address = KML_NO_ADDRESS,
+	};
+	if (event->order < KMT_REAP_KINDS)
+		replay->allocator->notice(replay->heap, &notice);
+}
+
+static void tell_rcu_free(struct replay *replay, const struct kmt_event *event)
+{
+	struct slot *slot = &replay->slots[event->object];
+	if (!slot->is_freed || slot->is_page)
+		return; /* its allocation failed, or the trace repeats itself */
+	slot->is_freed = 0;
+	struct kml_notice notice = {
+		.kind = KML_NOTICE_RCU_FREE,
+		.cache = slot->cache == KMT_NO_CACHE ? KML_NO_CACHE : slot->cache,
+		.cpu = event->cpu,
+		.count = 1,
+		.address = slot->address,
+	};
+	replay->allocator->notice(replay->heap, &notice);
+}
+
+/* Memory as the recorded kernel gave it to its page allocator: to the lowest layer. */
+static void add_pages(struct replay *replay, const struct kmt_event *event)
+{
+	struct kml_heap *heap = replay->stack.layer[replay->stack.layer_count - 1];
+	uint64_t size_bytes = (uint64_t)replay->page_bytes << event->order;
+	bool inside = event->order < 32 && event->address <= replay->arena->size_bytes &&
+		      size_bytes <= replay->arena->size_bytes - event->address;
+	if (!inside || heap->allocator->page_add(heap, event->address, size_bytes) != KML_OK)
+		replay->result->refused_page_adds++;
 }
 
 /* The slab allocator's own pages, which no level but that of pages feeds: the recorded kernel holds them. */
@@ -469,24 +555,111 @@ static void feed_other(struct replay *replay, const struct kmt_event *event)
 		if (named)
 			close_cache(replay, event->cache);
 		return;
-	case KMT_SHRINK: /* of one cache: the ABI has no such operation; of all would be too much */
+	case KMT_SHRINK:
 		if (event->cache == KMT_NO_CACHE)
 			shrink_all(replay);
+		else
+			shrink_cache(replay, event->cache);
 		return;
 	case KMT_DRAIN:
 		drain_all(replay, event->cpu);
 		return;
-	default: /* PAGE_ADD, REAP, MARK, RCU_FREE: see workloads/README.md */
+	case KMT_PAGE_ADD:
+		if (wants(replay, event))
+			add_pages(replay, event);
+		return;
+	case KMT_REAP:
+		if (wants(replay, event))
+			tell_reap(replay, event);
+		return;
+	case KMT_RCU_FREE:
+		if (wants(replay, event))
+			tell_rcu_free(replay, event);
+		return;
+	default: /* MARK */
 		return;
 	}
 }
+
+/* --------------------------------------------------------------------------------- the start in mid-life */
+
+static bool is_warm(const struct kmt_event *event)
+{
+	return (event->flags & KMT_WARM) && (event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC);
+}
+
+/* What slabinfo counts as live at the start, and the addresses of the trace show to have been free. */
+static bool is_surplus(struct replay *replay, const struct kmt_event *event)
+{
+	if (!replay->surplus || event->op != KMT_ALLOC || event->address != KMT_NO_ADDRESS ||
+	    event->cache == KMT_NO_CACHE || replay->surplus[event->cache] == 0)
+		return false;
+	replay->surplus[event->cache]--;
+	return true;
+}
+
+static void settle(struct replay *replay)
+{
+	if (replay->has_settled)
+		return;
+	replay->has_settled = true;
+	if (!replay->recorded)
+		replay->request_flags &= (uint16_t)~KML_WARM; /* whatever a trace says further on */
+	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
+		struct kml_heap *heap = replay->stack.layer[i];
+		if (heap->allocator->settle)
+			heap->allocator->settle(heap);
+	}
+}
+
+/* ---------------------------------------------------------------------------------------- the trace's clock */
+
+static void find_next_tick(struct replay *replay)
+{
+	replay->next_tick_ns = UINT64_MAX;
+	for (uint32_t i = 0; i < replay->stack.layer_count; i++)
+		if (replay->tick_ns[i] < replay->next_tick_ns)
+			replay->next_tick_ns = replay->tick_ns[i];
+}
+
+/* Each layer that asked for it is told the time. */
+static void tick(struct replay *replay, uint64_t time_ns)
+{
+	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
+		struct kml_heap *heap = replay->stack.layer[i];
+		if (!heap->allocator->tick || replay->tick_ns[i] > time_ns)
+			continue;
+		uint64_t next_ns = heap->allocator->tick(heap, time_ns);
+		replay->tick_ns[i] = next_ns > time_ns ? next_ns : time_ns + 1;
+	}
+	find_next_tick(replay);
+}
+
+/* The clock has come to time_ns: every timer until then fires at its own time. */
+static void tick_until(struct replay *replay, uint64_t time_ns)
+{
+	for (int i = 0; i < TICKS_IN_A_GAP && replay->next_tick_ns <= time_ns; i++)
+		tick(replay, replay->next_tick_ns);
+	if (replay->next_tick_ns <= time_ns)
+		tick(replay, time_ns);
+}
+
+static void start_clock(struct replay *replay)
+{
+	for (uint32_t i = 0; i < replay->stack.layer_count; i++)
+		replay->tick_ns[i] = replay->stack.layer[i]->allocator->tick ? 0 : UINT64_MAX;
+	find_next_tick(replay);
+	tick_until(replay, 0);
+}
+
+/* --------------------------------------------------------------------------------------------- one event */
 
 static bool feed(struct replay *replay, const struct kmt_event *event, struct kml_error *error)
 {
 	enum replay_kind kind = replay_event_kind(replay->options->level, event);
 	if (kind == REPLAY_NOT_FED) {
 		feed_other(replay, event);
-	} else {
+	} else if (replay->has_settled || !is_surplus(replay, event)) {
 		if (event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC) {
 			if (!feed_alloc(replay, event, kind, error))
 				return false;
@@ -541,16 +714,41 @@ static uint32_t select_events(const struct replay *replay, const struct kmt_even
 {
 	uint32_t count = 0;
 	for (uint32_t i = from; i < to; i++)
-		if (replay_event_belongs(replay->options->level, &events[i]) ||
+		if (replay_event_belongs(replay->options->level, &events[i]) || wants(replay, &events[i]) ||
 		    is_recorded_slab_page(replay, &events[i]))
 			selected[count++] = (uint16_t)i;
 	return count;
 }
 
-/* Where the run from `next` on ends: at the next sample, at the last event asked for, or with the block. */
-static uint32_t end_of_run(const struct replay *replay, uint32_t next, uint32_t event_count)
+/* The first of [from, to) that is no warm object, or that is not before the next tick. */
+static uint32_t end_of_warm(const struct kmt_event *events, uint32_t from, uint32_t to)
 {
-	uint64_t length = event_count - next;
+	while (from < to && is_warm(&events[from]))
+		from++;
+	return from;
+}
+
+static uint32_t end_before_tick(const struct replay *replay, const struct kmt_event *events, uint32_t from, uint32_t to)
+{
+	if (events[to - 1].time_ns < replay->next_tick_ns)
+		return to;
+	while (from < to) {
+		uint32_t middle = from + (to - from) / 2;
+		if (events[middle].time_ns < replay->next_tick_ns)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return to;
+}
+
+/* Where the run from `next` on ends: at the next sample, with the warm start, before the next tick, at the last event
+ * asked for, or with the block. */
+static uint32_t end_of_run(const struct replay *replay, const struct kmt_event *events, uint32_t next,
+			   uint32_t event_count)
+{
+	uint32_t end = replay->has_settled ? event_count : end_of_warm(events, next, event_count);
+	uint64_t length = end_before_tick(replay, events, next, end) - next;
 	uint64_t until_sample = replay->next_sample - replay->position;
 	uint64_t until_stop = replay->options->stop_after_events - replay->position;
 	if (until_sample < length)
@@ -558,6 +756,33 @@ static uint32_t end_of_run(const struct replay *replay, uint32_t next, uint32_t 
 	if (replay->options->stop_after_events > replay->position && until_stop < length)
 		length = until_stop;
 	return next + (uint32_t)length;
+}
+
+static bool feed_run(struct replay *replay, const struct kmt_event *events, const uint16_t *selected, uint32_t count,
+		     uint64_t block_position, struct kml_error *error)
+{
+	uint64_t started_ns = now_ns();
+	for (uint32_t i = 0; i < count && !replay->stop; i++) {
+		const struct kmt_event *event = &events[selected[i]];
+		replay->position = block_position + selected[i];
+		replay->time_ns = event->time_ns;
+		if (!feed(replay, event, error))
+			return false;
+	}
+	replay->result->elapsed_ns += now_ns() - started_ns;
+	return true;
+}
+
+/* Settle and tick, as they fall due before this event. */
+static void catch_up(struct replay *replay, const struct kmt_event *event)
+{
+	if (!replay->has_settled && !is_warm(event))
+		settle(replay);
+	if (replay->next_tick_ns > event->time_ns)
+		return;
+	uint64_t started_ns = now_ns();
+	tick_until(replay, event->time_ns);
+	replay->result->elapsed_ns += now_ns() - started_ns;
 }
 
 /*
@@ -570,18 +795,12 @@ static bool feed_block(struct replay *replay, const struct kmt_item *item, struc
 	uint16_t selected[KMT_BLOCK_EVENTS];
 	uint32_t next = 0;
 	while (next < item->event_count && !replay->stop) {
-		uint32_t end = end_of_run(replay, next, item->event_count);
+		catch_up(replay, &item->events[next]);
+		uint32_t end = end_of_run(replay, item->events, next, item->event_count);
 		uint32_t count = select_events(replay, item->events, next, end, selected);
 		uint64_t block_position = replay->position - next;
-		uint64_t started_ns = now_ns();
-		for (uint32_t i = 0; i < count && !replay->stop; i++) {
-			const struct kmt_event *event = &item->events[selected[i]];
-			replay->position = block_position + selected[i];
-			replay->time_ns = event->time_ns;
-			if (!feed(replay, event, error))
-				return false;
-		}
-		replay->result->elapsed_ns += now_ns() - started_ns;
+		if (!feed_run(replay, item->events, selected, count, block_position, error))
+			return false;
 		if (replay->stop && replay->position < block_position + end)
 			return true; /* stopped inside the run, at the event fed last */
 		replay->position = block_position + end;
@@ -598,10 +817,24 @@ static bool feed_block(struct replay *replay, const struct kmt_item *item, struc
 static bool feed_tape(struct replay *replay, struct kml_error *error)
 {
 	replay->next_sample = UINT64_MAX;
-	for (uint64_t i = 0; i < replay->tape->count && !replay->stop; i++)
-		if (!feed(replay, &replay->tape->events[i], error))
+	for (uint64_t i = 0; i < replay->tape->count && !replay->stop; i++) {
+		const struct kmt_event *event = &replay->tape->events[i];
+		catch_up(replay, event);
+		if (!feed(replay, event, error))
 			return false;
+	}
 	return true;
+}
+
+/* The stack as it stands at a snapshot of the kernel's. */
+static bool show_snapshot(struct replay *replay, const struct kmt_snapshot *snapshot, struct kml_error *error)
+{
+	settle(replay);
+	tick_until(replay, snapshot->time_ns);
+	if (!replay->snapshot_observer ||
+	    replay->snapshot_observer(replay->context, snapshot, &replay->stack, replay->arena))
+		return true;
+	return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
 }
 
 static bool feed_stream(struct replay *replay, struct kml_error *error)
@@ -619,9 +852,8 @@ static bool feed_stream(struct replay *replay, struct kml_error *error)
 				return false;
 			break;
 		case KMT_ITEM_SNAPSHOT:
-			if (replay->snapshot_observer && !replay->snapshot_observer(replay->context, item.snapshot))
-				return kml_fail(error, "%s: the replay was stopped by its observer",
-						kmt_reader_path(replay->reader));
+			if (!show_snapshot(replay, item.snapshot, error))
+				return false;
 			break;
 		case KMT_ITEM_END:
 			return true;
@@ -646,11 +878,11 @@ static bool prepare_slots(struct replay *replay, struct kml_error *error)
 	return true;
 }
 
-/* A recorded replay is laid out on the recorded machine, with room above it for what has no recorded place; all others
- * on the arena of the experiment. */
+/* A recorded replay is laid out on the recorded machine, with room above it for what has no recorded place; so is one
+ * whose memory comes as it came there; all others on the arena of the experiment. */
 static uint64_t choose_arena(const struct replay *replay, const struct replay_scan *scan)
 {
-	if (replay->recorded) {
+	if (replay->recorded || replay->options->add_pages) {
 		uint64_t top = kmt_reader_totals(replay->reader)->top_address, page = replay->page_bytes;
 		if (top > UINT64_MAX / 4 || scan->unplaced_bytes > UINT64_MAX / 4)
 			return UINT64_MAX; /* the arena refuses it with an error */
@@ -681,10 +913,55 @@ static bool scan_if_needed(const struct replay *replay, struct replay_scan *scan
 {
 	*scan = (struct replay_scan){0};
 	bool opens_caches = kmt_reader_totals(replay->reader)->op_events[KMT_CACHE_OPEN] > 0;
-	bool wants_arena = replay->options->arena_bytes == 0 && !replay->recorded;
-	if (!opens_caches && !wants_arena && !replay->recorded)
+	bool wants_arena = replay->options->arena_bytes == 0;
+	bool wants_slabs = replay->recorded || replay->allocator->settle;
+	if (!opens_caches && !wants_arena && !wants_slabs)
 		return true;
 	return replay_scan(replay->reader, scan, error);
+}
+
+/* What the trace tells beyond requests, and who in the stack listens. */
+static bool arrange_notices(struct replay *replay, const struct kml_spec *spec, struct kml_environment *environment,
+			    struct kml_error *error)
+{
+	const struct kmt_totals *totals = kmt_reader_totals(replay->reader);
+	const struct kml_allocator *lowest = spec->layer[spec->layer_count - 1];
+	if (replay->options->level != REPLAY_PAGES && replay->allocator->notice) {
+		environment->reaps_told = totals->op_events[KMT_REAP] > 0;
+		environment->rcu_told = totals->op_events[KMT_RCU_FREE] > 0;
+		replay->told_ops |= 1u << KMT_REAP | 1u << KMT_RCU_FREE;
+	}
+	if (!replay->options->add_pages)
+		return true;
+	if (totals->op_events[KMT_PAGE_ADD] == 0)
+		return kml_fail(error,
+				"%s: no event tells how memory came to the page allocator: only a stream from boot "
+				"does; let the arena begin full",
+				kmt_reader_path(replay->reader));
+	if (!lowest->page_add)
+		return kml_fail(error, "%s cannot begin empty: take binary as the page allocator", lowest->name);
+	environment->starts_empty = true;
+	replay->told_ops |= 1u << KMT_PAGE_ADD;
+	return true;
+}
+
+/* The free slots of a start in mid-life, before anything that was live. */
+static bool give_seeds(struct replay *replay, struct kml_error *error)
+{
+	struct replay_seeds seeds;
+	bool wanted = replay->allocator->seed && replay->options->level != REPLAY_PAGES &&
+		      kmt_reader_totals(replay->reader)->warm_events > 0;
+	if (!wanted)
+		return true;
+	if (!replay_seeds_collect(replay->reader, &seeds, error))
+		return false;
+	for (uint64_t i = 0; i < seeds.count; i++)
+		if (replay->cache_open[seeds.seeds[i].cache])
+			replay->allocator->seed(replay->heap, &seeds.seeds[i]);
+	replay->surplus = seeds.surplus;
+	seeds.surplus = NULL;
+	replay_seeds_free(&seeds);
+	return true;
 }
 
 static bool start(struct replay *replay, const struct kml_spec *spec, const struct replay_scan *scan,
@@ -711,6 +988,8 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 		.cache_count = cache_count,
 		.seed = replay->options->seed,
 	};
+	if (!arrange_notices(replay, spec, &environment, error))
+		return false;
 	if (!kml_stack_create(&replay->stack, spec, &environment, error))
 		return false;
 	replay->heap = kml_stack_top(&replay->stack);
@@ -719,7 +998,10 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 		if (!replay->shadow)
 			return false;
 	}
-	return prepare_slots(replay, error) && open_caches(replay, scan, error);
+	if (!prepare_slots(replay, error) || !open_caches(replay, scan, error) || !give_seeds(replay, error))
+		return false;
+	start_clock(replay);
+	return true;
 }
 
 static double mean(unsigned __int128 sum, uint64_t count)
@@ -745,6 +1027,7 @@ static void clean_up(struct replay *replay)
 	kml_arena_destroy(replay->arena);
 	free(replay->slots);
 	free(replay->cache_open);
+	free(replay->surplus);
 }
 
 static bool replay_stream(struct replay *replay, const struct kml_spec *spec, struct kml_error *error)
@@ -756,6 +1039,7 @@ static bool replay_stream(struct replay *replay, const struct kml_spec *spec, st
 	replay_scan_free(&scan);
 	if (!started || !feed_stream(replay, error))
 		return false;
+	settle(replay);
 	/* The end is always a sample. */
 	if (replay->bare)
 		return true;
@@ -777,7 +1061,10 @@ static bool replay_whole(struct replay *replay, const struct kml_spec *spec, str
 	replay->recorded = allocator->traits & KML_TRAIT_RECORDED;
 	replay->keeps_blocks = !(allocator->traits & KML_TRAIT_NO_REUSE);
 	replay->takes_objects = allocator->layer == KML_LAYER_OBJECTS || replay->recorded;
-	replay->flag_mask = replay->recorded ? UINT16_MAX : 0xff;
+	replay->release_flags = replay->recorded ? UINT16_MAX : COMMON_FLAGS;
+	if (allocator->settle)
+		replay->release_flags |= KML_WARM;
+	replay->request_flags = replay->release_flags;
 	bool done = replay_stream(replay, spec, error);
 	clean_up(replay);
 	return done;

@@ -34,6 +34,8 @@ struct replay_options {
 	uint64_t seed;
 	bool stop_at_failure;       /* for the bisection of the smallest arena */
 	uint64_t stop_after_events; /* of the trace; 0 or beyond its end: all of it */
+	bool add_pages; /* the page allocator begins empty and gets its memory as the recorded kernel's did, where it
+			   did: the arena is the recorded machine, arena_bytes is not read */
 };
 
 /* One moment. Every row of samples.csv. */
@@ -49,9 +51,10 @@ struct replay_result {
 	uint64_t events, allocations, frees; /* fed at this level; slab pages told apart are not among them */
 	uint64_t failures[KML_STATUS_COUNT]; /* of alloc, by reason */
 	uint64_t skipped_frees;              /* of ids whose alloc failed */
-	uint64_t dead_frees;      /* of ids that are not live, or that an allocator without reuse cannot judge */
-	uint64_t refused_frees;   /* misuse in the trace (a wrong address on purpose), refused as it must be */
-	uint64_t unserved_closes; /* cache_close refused: live objects */
+	uint64_t dead_frees;        /* of ids that are not live, or that an allocator without reuse cannot judge */
+	uint64_t refused_frees;     /* misuse in the trace (a wrong address on purpose), refused as it must be */
+	uint64_t unserved_closes;   /* cache_close refused: live objects */
+	uint64_t refused_page_adds; /* memory that the page allocator could not take */
 	/* Over allocations of objects in the recording (warm ones left out): perf kmem's fragmentation is 1 - ratio. */
 	uint64_t perf_requested_bytes, perf_allocated_bytes;
 	uint64_t arena_bytes;
@@ -68,8 +71,10 @@ struct replay_result {
 /* Called at each sample, with the living stack and its arena to look at (free areas, cells). */
 typedef bool replay_observer(void *context, const struct replay_sample *sample, const struct kml_stack *stack,
 			     const struct kml_arena *arena);
-/* Called for each snapshot in the trace as it passes. */
-typedef bool replay_snapshot_observer(void *context, const struct kmt_snapshot *snapshot);
+/* Called for each snapshot in the trace as it passes, with the stack as it stands then: after the warm start, and at
+ * the time of the snapshot. */
+typedef bool replay_snapshot_observer(void *context, const struct kmt_snapshot *snapshot, const struct kml_stack *stack,
+				      const struct kml_arena *arena);
 
 /*
  * Replay from the start of the reader. false and *error when the trace is damaged or the stack cannot be created; a

@@ -11,7 +11,9 @@ static bool append_events(struct replay_tape *tape, uint64_t *capacity, enum rep
 			  const struct kmt_item *item)
 {
 	for (uint32_t i = 0; i < item->event_count; i++) {
-		if (!replay_event_belongs(level, &item->events[i]))
+		const struct kmt_event *event = &item->events[i];
+		bool tells = event->op == KMT_REAP || event->op == KMT_RCU_FREE;
+		if (!replay_event_belongs(level, event) && !(tells && level != REPLAY_PAGES))
 			continue;
 		if (tape->count == *capacity) {
 			*capacity = *capacity ? *capacity * 2 : KMT_BLOCK_EVENTS;
@@ -22,7 +24,7 @@ static bool append_events(struct replay_tape *tape, uint64_t *capacity, enum rep
 				return false;
 			tape->events = larger;
 		}
-		tape->events[tape->count++] = item->events[i];
+		tape->events[tape->count++] = *event;
 	}
 	return true;
 }
