@@ -9,7 +9,8 @@
  *   requested  what the caller asked for
  *   granted    what the caller may use because of it (the block, the slab object)
  *   held       what nobody else can use because of it: whole arena pages
- *   arena      the memory under study; an address is a byte offset in it
+ *   arena      the memory under study; an address is a byte offset in it. Areas of vmalloc lie in a window behind it
+ *              (arena.h), where pages of the arena are shown a second time
  *
  * Layers: an allocator of the PAGES layer manages an arena; one of the OBJECTS layer takes whole pages from a
  * PAGES allocator (its backing) and hands out objects. Either serves any workload.
@@ -109,7 +110,7 @@ struct kml_request {
 /* The answer to an alloc. On failure address is KML_NO_ADDRESS and granted_bytes 0. May not be ignored. */
 struct kml_grant {
 	enum kml_status status;
-	uint64_t address;       /* byte offset in the arena, aligned as asked */
+	uint64_t address;       /* byte offset in the arena (with KML_VMALLOC: or in its window), aligned as asked */
 	uint64_t granted_bytes; /* >= size_bytes; all of them may be written */
 };
 
@@ -350,7 +351,7 @@ struct kml_allocator {
 	 * stack. */
 	uint32_t (*free_areas)(const struct kml_heap *heap, struct kml_free_area *areas);
 	/* Every block in address order; O(blocks). A PAGES allocator's blocks tile the arena up to its last whole unit.
-	 */
+	 * An area of vmalloc is shown where its owner sees it, in the window; its pages in the arena are left out. */
 	void (*walk)(const struct kml_heap *heap, kml_visit *visit, void *context);
 	/* Deep self-check; false and *error naming the first broken invariant with its values. O(blocks). */
 	bool (*validate)(const struct kml_heap *heap, struct kml_error *error);

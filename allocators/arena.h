@@ -4,6 +4,12 @@
  * Invariant: held_bytes is the number of arena pages that at least one taken byte lies in, times the page size.
  * Cost: reserving is O(1) whatever the size (only touched pages cost memory); take and give are O(1), independent
  * of the length, because only the two boundary pages of a block can be shared with another block.
+ *
+ * Behind the memory lies a window: addresses without memory, in which pages of the arena can be shown a second time as
+ * one run (vmalloc). Nothing in it can be read or written but what is shown.
+ *
+ *      base                         base + size_bytes     base + window_address
+ *      | the memory under study     | no access           | window ...
  */
 #ifndef KMEMLAB_ARENA_H
 #define KMEMLAB_ARENA_H
@@ -25,7 +31,9 @@ struct kml_page {
 struct kml_arena {
 	uint8_t *base; /* memory of address 0; NULL for an arena without memory */
 	uint64_t size_bytes;
-	uint32_t page_bytes; /* a power of two */
+	uint64_t window_address; /* the first page behind the memory, and one more */
+	uint64_t window_bytes;   /* 0: no window, the machine cannot map pages that small */
+	uint32_t page_bytes;     /* a power of two */
 	uint32_t page_shift;
 	uint64_t held_bytes;
 	uint64_t taken_bytes;   /* sum of taken blocks; held - taken = external waste */
@@ -45,6 +53,18 @@ void kml_arena_destroy(struct kml_arena *arena);
 /* A block becomes taken or given back. Blocks are disjoint and inside the arena. Amortised O(1). */
 void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
 void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
+
+/*
+ * Show pages a second time, in the window. The addresses (of base + address, as everywhere) and size_bytes are whole
+ * pages. Show: `size_bytes` of fresh memory, all zero, at `window_address`; share: the pages at `address` become the
+ * same memory as those at `window_address`, which are shown, and lose what was in them. Hide and unshare undo them;
+ * pages that are unshared read as zero. What is shared is unshared before it is hidden. Both false, and nothing
+ * changed, when the process can have no more mappings (vm.max_map_count). Nothing to do in an arena without memory.
+ */
+bool kml_arena_show(struct kml_arena *arena, uint64_t window_address, uint64_t size_bytes);
+bool kml_arena_share(struct kml_arena *arena, uint64_t window_address, uint64_t address, uint64_t size_bytes);
+void kml_arena_unshare(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
+void kml_arena_hide(struct kml_arena *arena, uint64_t window_address, uint64_t size_bytes);
 
 static inline struct kml_page *kml_arena_page(struct kml_arena *arena, uint64_t address)
 {

@@ -210,6 +210,104 @@ static void a_page_is_found_by_address(void **state)
 	kml_arena_destroy(NULL);
 }
 
+/* ------------------------------------------------------------------------------------------------------- window */
+
+enum { WINDOW_PAGE = 4096, WINDOW_ARENA = 16 * WINDOW_PAGE + 100 };
+
+/* The last page of the arena is short; one page without access; the window. */
+static void the_window_lies_behind_the_memory(void **state)
+{
+	(void)state;
+	struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
+	assert_int_equal(arena->window_address, 18 * WINDOW_PAGE);
+	assert_int_equal(arena->window_bytes, 4 * 17 * WINDOW_PAGE);
+	kml_arena_destroy(arena);
+	/* Pages that the machine cannot map one by one. */
+	arena = kml_arena_create(WINDOW_ARENA, 64, true, NULL);
+	assert_int_equal(arena->window_bytes, 0);
+	kml_arena_destroy(arena);
+	/* The largest arena has one too. */
+	arena = kml_arena_create(1ull << 46, WINDOW_PAGE, true, NULL);
+	assert_non_null(arena);
+	assert_int_equal(arena->window_bytes, TIB);
+	arena->base[(1ull << 46) - 1] = 1;
+	kml_arena_destroy(arena);
+}
+
+/* Pages 9, 3 and 4 as one run: what is written on one side is read on the other. */
+static void pages_shown_twice_are_one_memory(void **state)
+{
+	(void)state;
+	struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
+	uint64_t at = arena->window_address + WINDOW_PAGE;
+	memset(arena->base, 0x11, WINDOW_ARENA);
+	assert_true(kml_arena_show(arena, at, 3 * WINDOW_PAGE));
+	assert_true(kml_arena_share(arena, at, 9 * WINDOW_PAGE, WINDOW_PAGE));
+	assert_true(kml_arena_share(arena, at + WINDOW_PAGE, 3 * WINDOW_PAGE, 2 * WINDOW_PAGE));
+	for (uint64_t i = 0; i < 3 * WINDOW_PAGE; i++)
+		assert_int_equal(arena->base[at + i], 0);
+	for (uint64_t i = 0; i < 3 * WINDOW_PAGE; i++)
+		arena->base[at + i] = (uint8_t)(i / 7);
+	assert_memory_equal(arena->base + at, arena->base + 9 * WINDOW_PAGE, WINDOW_PAGE);
+	assert_memory_equal(arena->base + at + WINDOW_PAGE, arena->base + 3 * WINDOW_PAGE, 2 * WINDOW_PAGE);
+	arena->base[4 * WINDOW_PAGE + 5] = 0xee;
+	assert_int_equal(arena->base[at + 2 * WINDOW_PAGE + 5], 0xee);
+	/* Their neighbours are as they were. */
+	assert_int_equal(arena->base[3 * WINDOW_PAGE - 1], 0x11);
+	assert_int_equal(arena->base[5 * WINDOW_PAGE], 0x11);
+	assert_int_equal(arena->base[8 * WINDOW_PAGE], 0x11);
+
+	kml_arena_unshare(arena, 9 * WINDOW_PAGE, WINDOW_PAGE);
+	kml_arena_unshare(arena, 3 * WINDOW_PAGE, 2 * WINDOW_PAGE);
+	assert_int_equal(arena->base[4 * WINDOW_PAGE + 5], 0);
+	arena->base[4 * WINDOW_PAGE + 5] = 0x22;
+	assert_int_equal(arena->base[at + 2 * WINDOW_PAGE + 5], 0xee);
+	kml_arena_hide(arena, at, 3 * WINDOW_PAGE);
+	assert_int_equal(arena->base[4 * WINDOW_PAGE + 5], 0x22);
+	assert_int_equal(arena->base[3 * WINDOW_PAGE - 1], 0x11);
+	kml_arena_destroy(arena);
+}
+
+/* Without memory there is nothing to map, but the addresses are there. */
+static void a_window_without_memory(void **state)
+{
+	(void)state;
+	struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, false, NULL);
+	uint64_t at = arena->window_address;
+	assert_true(kml_arena_show(arena, at, WINDOW_PAGE));
+	assert_true(kml_arena_share(arena, at, 0, WINDOW_PAGE));
+	kml_arena_unshare(arena, 0, WINDOW_PAGE);
+	kml_arena_hide(arena, at, WINDOW_PAGE);
+	kml_arena_destroy(arena);
+}
+
+/* Where nothing is shown, in front of the window, before and behind a run: a stray access faults. */
+static void stray_accesses_fault(void **state)
+{
+	(void)state;
+	struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
+	uint64_t at = arena->window_address + WINDOW_PAGE, end = arena->window_address + arena->window_bytes;
+	assert_true(kml_arena_show(arena, at, 2 * WINDOW_PAGE));
+	const uint64_t stray[] = {arena->window_address - 1, arena->window_address, at - 1, at + 2 * WINDOW_PAGE,
+				  end - 1};
+	for (size_t i = 0; i < sizeof(stray) / sizeof(stray[0]); i++) {
+		pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			signal(SIGSEGV, SIG_DFL);
+			arena->base[stray[i]] = 1;
+			_exit(0);
+		}
+		int status;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSEGV)
+			fail_msg("a write to address %llu went unnoticed", (unsigned long long)stray[i]);
+	}
+	arena->base[at] = arena->base[at + 2 * WINDOW_PAGE - 1] = 1;
+	kml_arena_hide(arena, at, 2 * WINDOW_PAGE);
+	kml_arena_destroy(arena);
+}
+
 /* ------------------------------------------------------------------------------------------------------- misuse */
 
 static void absurd_arenas_are_refused(void **state)
@@ -233,7 +331,18 @@ static void absurd_arenas_are_refused(void **state)
 	}
 }
 
-enum misuse { GIVE_UNTAKEN, GIVE_TOO_MUCH, TAKE_OUTSIDE, TAKE_NOTHING, TAKE_ROUND_THE_END, MISUSES };
+enum misuse {
+	GIVE_UNTAKEN,
+	GIVE_TOO_MUCH,
+	TAKE_OUTSIDE,
+	TAKE_NOTHING,
+	TAKE_ROUND_THE_END,
+	SHOW_IN_THE_MEMORY,
+	SHOW_PAST_THE_WINDOW,
+	SHOW_PARTS_OF_PAGES,
+	SHARE_BEHIND_THE_MEMORY,
+	MISUSES
+};
 
 static void commit_misuse(struct kml_arena *arena, enum misuse misuse)
 {
@@ -253,6 +362,18 @@ static void commit_misuse(struct kml_arena *arena, enum misuse misuse)
 		break;
 	case TAKE_ROUND_THE_END:
 		kml_arena_take(arena, UINT64_MAX - 10, 20);
+		break;
+	case SHOW_IN_THE_MEMORY:
+		kml_arena_show(arena, 4096, 4096);
+		break;
+	case SHOW_PAST_THE_WINDOW:
+		kml_arena_show(arena, arena->window_address + 4096, arena->window_bytes);
+		break;
+	case SHOW_PARTS_OF_PAGES:
+		kml_arena_show(arena, arena->window_address, 4000);
+		break;
+	case SHARE_BEHIND_THE_MEMORY:
+		kml_arena_share(arena, arena->window_address, 12288, 8192);
 		break;
 	case MISUSES:
 		break;
@@ -289,6 +410,10 @@ int main(void)
 		cmocka_unit_test(a_tebibyte_costs_what_is_touched),
 		cmocka_unit_test(cells_are_powers_of_two_and_at_most_256),
 		cmocka_unit_test(a_page_is_found_by_address),
+		cmocka_unit_test(the_window_lies_behind_the_memory),
+		cmocka_unit_test(pages_shown_twice_are_one_memory),
+		cmocka_unit_test(a_window_without_memory),
+		cmocka_unit_test(stray_accesses_fault),
 		cmocka_unit_test(absurd_arenas_are_refused),
 		cmocka_unit_test(misuse_stops_the_program),
 	};
