@@ -281,7 +281,11 @@ struct kml_param {
 /* The memory under study and its page map: allocators/arena.h. */
 struct kml_arena;
 
-/* A living allocator. Each implementation embeds it as its first member. */
+/*
+ * A living allocator. Each implementation embeds it as its first member. `allocator` is the table to call it through: an
+ * allocator whose parameters choose another engine may name another table than the registered one here, with traits of
+ * its own (binary in Linux mode does).
+ */
 struct kml_heap {
 	const struct kml_allocator *allocator;
 };

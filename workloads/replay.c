@@ -993,6 +993,7 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 	if (!kml_stack_create(&replay->stack, spec, &environment, error))
 		return false;
 	replay->heap = kml_stack_top(&replay->stack);
+	replay->allocator = replay->heap->allocator; /* may be another table than the registered one */
 	if (replay->options->check) {
 		replay->shadow = kml_shadow_create(&replay->stack, replay->arena, error);
 		if (!replay->shadow)
