@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
 
 static const char *const kmalloc_names[KMALLOC_FAMILIES][KMALLOC_CLASSES] = {
@@ -125,6 +126,7 @@ static bool forget_run(void *context, const struct kml_block *block)
 void object_destroy(struct kml_heap *base)
 {
 	struct object_heap *heap = object_heap_of(base);
+	vmalloc_destroy(heap);
 	heap->backing->allocator->walk(heap->backing, forget_run, heap);
 	for (uint32_t i = 0; i < cache_limit(heap); i++) {
 		struct object_cache *cache = cache_at(heap, i);
@@ -375,6 +377,8 @@ struct kml_grant object_alloc(struct kml_heap *base, const struct kml_request *r
 	struct object_heap *heap = object_heap_of(base);
 	if (request->size_bytes == 0 || (request->align_bytes & (request->align_bytes - 1)) != 0)
 		return refuse(KML_IMPOSSIBLE);
+	if (request->flags & KML_VMALLOC)
+		return vmalloc_alloc(heap, request);
 	if (request->flags & KML_PAGES)
 		return object_take_pages(heap, request);
 	struct object_cache *cache = request->cache < heap->cache_count ? heap->caches[request->cache] : NULL;
@@ -385,12 +389,19 @@ struct kml_grant object_alloc(struct kml_heap *base, const struct kml_request *r
 	return alloc_object(cache, request);
 }
 
+/* The cache that the caller says the object is of; NULL: says none, or goes by size where the strategy does too. */
+static const struct object_cache *named_cache(const struct object_heap *heap, const struct kml_release *release)
+{
+	if (heap->strategy->kmalloc && (release->flags & KML_KMALLOC))
+		return NULL;
+	return release->cache < heap->cache_count ? heap->caches[release->cache] : NULL;
+}
+
 static enum kml_status free_pages(struct object_heap *heap, const struct kml_release *release)
 {
 	struct kml_heap *backing = heap->backing;
 	uint64_t granted_bytes = backing->allocator->usable(backing, release->address);
-	if (granted_bytes > 0 && release->cache != KML_NO_CACHE && release->cache < heap->cache_count &&
-	    heap->caches[release->cache])
+	if (granted_bytes > 0 && named_cache(heap, release))
 		return KML_WRONG_CACHE; /* pages are of no cache */
 	enum kml_status status = backing->allocator->free(backing, release);
 	if (status == KML_OK)
@@ -401,17 +412,19 @@ static enum kml_status free_pages(struct object_heap *heap, const struct kml_rel
 enum kml_status object_free(struct kml_heap *base, const struct kml_release *release)
 {
 	struct object_heap *heap = object_heap_of(base);
-	if (release->address >= heap->arena->size_bytes)
-		return KML_FOREIGN;
+	if (vmalloc_owns(heap, release->address))
+		return vmalloc_free(heap, release);
 	void *run = kml_arena_page(heap->arena, release->address)->owner;
 	if (!run)
 		return free_pages(heap, release);
+	if (run == VMALLOC_OWNER)
+		return KML_INTERIOR;
 	struct object_place place;
 	enum kml_status status = heap->strategy->resolve(heap, run, release->address, &place);
 	if (status != KML_OK)
 		return status;
-	if (release->cache < heap->cache_count && heap->caches[release->cache] &&
-	    heap->caches[release->cache] != place.cache)
+	const struct object_cache *named = named_cache(heap, release);
+	if (named && named != place.cache)
 		return KML_WRONG_CACHE;
 	if (place.cache)
 		place.cache->live--;
@@ -422,11 +435,13 @@ enum kml_status object_free(struct kml_heap *base, const struct kml_release *rel
 uint64_t object_usable(const struct kml_heap *base, uint64_t address)
 {
 	const struct object_heap *heap = object_heap_of(base);
-	if (address >= heap->arena->size_bytes)
-		return 0;
+	if (vmalloc_owns(heap, address))
+		return vmalloc_usable(heap, address);
 	void *run = kml_arena_page(heap->arena, address)->owner;
 	if (!run)
 		return heap->backing->allocator->usable(heap->backing, address);
+	if (run == VMALLOC_OWNER)
+		return 0;
 	struct object_place place;
 	return heap->strategy->resolve(heap, run, address, &place) == KML_OK ? place.granted_bytes : 0;
 }
@@ -516,9 +531,13 @@ void object_stats(const struct kml_heap *base, struct kml_stats *stats)
 bool object_cache_stats(const struct kml_heap *base, uint32_t index, struct kml_cache_stats *stats)
 {
 	const struct object_heap *heap = object_heap_of(base);
+	*stats = (struct kml_cache_stats){0};
+	if (index == cache_limit(heap) && heap->strategy->heap_stats) {
+		heap->strategy->heap_stats(heap, stats);
+		return true;
+	}
 	if (index >= cache_limit(heap))
 		return false;
-	*stats = (struct kml_cache_stats){0};
 	const struct object_cache *cache = cache_at(heap, index);
 	if (!cache)
 		return true;
@@ -540,22 +559,29 @@ struct walk {
 	const struct object_heap *heap;
 	kml_visit *visit;
 	void *context;
+	bool stopped;
 };
 
-/* A block of the backing: a run of the strategy's shows its objects, all else is as the backing has it. */
+/* A block of the backing: a run of the strategy's shows its objects, pages of vmalloc come with their area, all else is
+ * as the backing has it. */
 static bool visit_backing(void *context, const struct kml_block *block)
 {
-	const struct walk *walk = context;
+	struct walk *walk = context;
 	void *run = block->state == KML_BLOCK_GRANTED ? kml_arena_page(walk->heap->arena, block->address)->owner : NULL;
-	if (run)
-		return walk->heap->strategy->walk_run(walk->heap, run, walk->visit, walk->context);
-	return walk->visit(walk->context, block);
+	if (run == VMALLOC_OWNER)
+		return true;
+	bool goes_on = run ? walk->heap->strategy->walk_run(walk->heap, run, walk->visit, walk->context)
+			   : walk->visit(walk->context, block);
+	walk->stopped = !goes_on;
+	return goes_on;
 }
 
 void object_walk(const struct kml_heap *base, kml_visit *visit, void *context)
 {
-	struct walk walk = {object_heap_of(base), visit, context};
+	struct walk walk = {object_heap_of(base), visit, context, false};
 	walk.heap->backing->allocator->walk(walk.heap->backing, visit_backing, &walk);
+	if (!walk.stopped)
+		vmalloc_walk(walk.heap, visit, context);
 }
 
 /* What the walk shows of runs, against the books. */
@@ -569,10 +595,16 @@ static bool count_backing(void *context, const struct kml_block *block)
 	struct census *census = context;
 	if (block->state != KML_BLOCK_GRANTED)
 		return true;
-	if (kml_arena_page(census->heap->arena, block->address)->owner)
-		census->run_granted_bytes += block->size_bytes;
-	else
+	const void *owner = kml_arena_page(census->heap->arena, block->address)->owner;
+	/* Of a block in an area the caller has the whole pages. */
+	uint64_t rounding_bytes = block->size_bytes % census->heap->page_bytes;
+	if (!owner)
 		census->page_bytes += block->size_bytes;
+	else if (owner == VMALLOC_OWNER) {
+		census->page_bytes += block->size_bytes - rounding_bytes;
+		census->run_granted_bytes += rounding_bytes;
+	} else
+		census->run_granted_bytes += block->size_bytes;
 	return true;
 }
 
@@ -599,5 +631,7 @@ bool object_validate(const struct kml_heap *base, struct kml_error *error)
 	if (!heap->strategy->kmalloc && live_bytes != heap->books.live_bytes)
 		return kml_fail(error, "live objects of all caches have %" PRIu64 " bytes, the books say %" PRIu64,
 				live_bytes, heap->books.live_bytes);
+	if (!vmalloc_validate(heap, error))
+		return false;
 	return !heap->strategy->heap_validate || heap->strategy->heap_validate(heap, error);
 }

@@ -97,6 +97,8 @@ struct object_strategy {
 	void (*heap_shrink)(struct object_heap *heap);
 	/* Fill all but name and live_objects. */
 	void (*cache_stats)(const struct object_cache *cache, struct kml_cache_stats *stats);
+	/* Of pages that belong to no cache, as one more cache after all others; its name too. Optional. */
+	void (*heap_stats)(const struct object_heap *heap, struct kml_cache_stats *stats);
 	/* Every object of the run in address order; owner, and cpu where it is parked. */
 	bool (*walk_run)(const struct object_heap *heap, void *run, kml_visit *visit, void *context);
 	/* Self-check of one cache; *error names what is broken. */
