@@ -17,7 +17,7 @@
 
 const char vmalloc_owner;
 
-/* What the backing granted for a page: one page, or more where its smallest block is larger. */
+/* What the backing granted for a page: one page, or more where its smallest block is larger. Whole pages of it. */
 struct page_block {
 	uint64_t address, size_bytes;
 };
@@ -25,6 +25,7 @@ struct page_block {
 struct area {
 	uint64_t address, size_bytes;
 	uint64_t block_count, block_room;
+	uint64_t rounding_bytes; /* ends of blocks too short for a page */
 	struct page_block blocks[];
 };
 
@@ -107,6 +108,7 @@ static void insert_area(struct object_heap *heap, struct area *area, uint64_t in
 	if (areas->top_address < area->address + area->size_bytes)
 		areas->top_address = area->address + area->size_bytes;
 	heap->books.page_bytes += area->size_bytes;
+	heap->books.run_granted_bytes += area->rounding_bytes;
 	heap->books.metadata_bytes += area_metadata_bytes(area);
 }
 
@@ -117,6 +119,7 @@ static void remove_area(struct object_heap *heap, const struct area *area, uint6
 	memmove(&areas->areas[index], &areas->areas[index + 1], (areas->count - index) * sizeof(areas->areas[0]));
 	areas->size_bytes -= area->size_bytes;
 	heap->books.page_bytes -= area->size_bytes;
+	heap->books.run_granted_bytes -= area->rounding_bytes;
 	heap->books.metadata_bytes -= area_metadata_bytes(area);
 }
 
@@ -159,12 +162,11 @@ static enum kml_status take_pages(struct object_heap *heap, struct area *area, u
 		struct kml_grant grant = heap->backing->allocator->alloc(heap->backing, &request);
 		if (grant.status != KML_OK)
 			return grant.status;
-		KML_CHECK(grant.granted_bytes % heap->page_bytes == 0,
-			  "%s granted %" PRIu64 " bytes for a page of %" PRIu32, heap->backing->allocator->name,
-			  grant.granted_bytes, heap->page_bytes);
 		struct page_block *block = &area->blocks[area->block_count++];
-		*block = (struct page_block){grant.address, grant.granted_bytes};
+		uint64_t rounding_bytes = grant.granted_bytes % heap->page_bytes;
+		*block = (struct page_block){grant.address, grant.granted_bytes - rounding_bytes};
 		area->size_bytes += block->size_bytes;
+		area->rounding_bytes += rounding_bytes;
 		mark_pages(heap, block, VMALLOC_OWNER);
 	}
 	return KML_OK;
@@ -362,7 +364,7 @@ static bool validate_area(const struct object_heap *heap, const struct area *are
 		const struct page_block *block = &area->blocks[i];
 		sum_bytes += block->size_bytes;
 		uint64_t usable_bytes = heap->backing->allocator->usable(heap->backing, block->address);
-		if (usable_bytes != block->size_bytes)
+		if (usable_bytes < block->size_bytes || usable_bytes - block->size_bytes >= heap->page_bytes)
 			return kml_fail(error,
 					"vmalloc: the area at %" PRIu64 " has a block at %" PRIu64 " of %" PRIu64
 					" bytes, the backing says %" PRIu64,

@@ -17,7 +17,7 @@
  *   - pages of areas carry the owner VMALLOC_OWNER in the page map, so that they are not taken for the caller's or for
  *     a strategy's: a free there is KML_INTERIOR, usable 0, and a walk leaves them out of the arena and shows the
  * areas, in address order, after it: vmalloc_walk;
- *   - books.page_bytes and books.metadata_bytes are kept here; all pages of an area are granted to the caller;
+ *   - the books are kept here; all pages of an area are granted to the caller;
  *   - vmalloc_validate and vmalloc_destroy, which may be called when nothing was ever asked.
  *
  * Cost: O(pages of the area + areas) per alloc, O(pages of the area + areas) per free; 16 bytes a page beside the
