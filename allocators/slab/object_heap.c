@@ -368,6 +368,8 @@ static struct kml_grant alloc_kmalloc(struct object_heap *heap, const struct kml
 	uint64_t size_bytes = kmalloc_class_size(request);
 	if (size_bytes > KMALLOC_MAX_BYTES)
 		return object_take_pages(heap, request);
+	if (size_bytes < heap->strategy->kmalloc_min_bytes)
+		size_bytes = heap->strategy->kmalloc_min_bytes;
 	struct object_cache *cache = kmalloc_cache(heap, size_bytes, request->flags);
 	return cache ? alloc_object(cache, request) : refuse(KML_NO_MEMORY);
 }

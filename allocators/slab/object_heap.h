@@ -60,6 +60,7 @@ typedef void object_visit_parked(void *context, uint64_t address, uint16_t cpu);
 struct object_strategy {
 	const struct kml_allocator *allocator;
 	size_t heap_bytes, cache_bytes; /* of structs that begin with object_heap, object_cache */
+	uint32_t kmalloc_min_bytes;     /* the smallest size class; 0: 8 */
 
 	/* After the common part is set up; false and *error on parameters that contradict each other. Optional. */
 	bool (*start)(struct object_heap *heap, const void *config, struct kml_error *error);

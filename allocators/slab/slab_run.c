@@ -62,9 +62,10 @@ struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit
 	uint64_t whole_bytes = grant.granted_bytes & ~(uint64_t)(heap->page_bytes - 1);
 	uint64_t used_bytes = fit == SLAB_FIT_GRANTED ? whole_bytes : asked_bytes;
 	uint64_t management_bytes = colour_bytes + cache->reserved_bytes;
-	uint32_t objects = (uint32_t)((used_bytes - management_bytes) / cache->slot_bytes);
-	if (fit == SLAB_FIT_GRANTED && objects > SLAB_OBJECTS_MAX)
-		objects = SLAB_OBJECTS_MAX;
+	uint32_t objects = (uint32_t)((used_bytes - management_bytes) / (cache->slot_bytes + cache->index_bytes));
+	uint32_t objects_max = cache->objects_max ? cache->objects_max : SLAB_OBJECTS_MAX;
+	if (fit == SLAB_FIT_GRANTED && objects > objects_max)
+		objects = objects_max;
 	struct slab *slab = calloc(1, descriptor_bytes(objects));
 	if (!slab) {
 		object_give_run(heap, grant.address, asked_bytes, grant.granted_bytes, request->cpu);
@@ -77,12 +78,14 @@ struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit
 	slab->granted_bytes = grant.granted_bytes;
 	slab->used_bytes = used_bytes;
 	slab->first = grant.address + management_bytes;
-	slab->management_bytes = management_bytes;
+	slab->management_bytes = management_bytes + (uint64_t)objects * cache->index_bytes;
 	slab->recorded = KML_NO_ADDRESS;
 	slab->objects = objects;
 	object_own_run(heap, grant.address, grant.granted_bytes, slab);
+	slab->free_head = KML_NO_ADDRESS;
 	book_slab(slab, 1);
-	slab_chain(slab, NULL);
+	if (!cache->has_own_index)
+		slab_chain(slab, NULL);
 	return slab;
 }
 

@@ -58,6 +58,9 @@ struct slab_cache {
 	uint64_t object_offset;  /* of the object in its slot (left red zone) */
 	uint64_t link_offset;    /* of the chain's link in the object */
 	uint64_t reserved_bytes; /* of each slab, not for slots: management on the slab */
+	bool has_own_index;      /* the strategy keeps which slots are free: no chain */
+	uint32_t index_bytes;    /* of each slot, behind the last one: such an index on the slab */
+	uint32_t objects_max;    /* of a slab larger than asked; 0: SLAB_OBJECTS_MAX */
 	uint32_t order;          /* as asked first */
 	uint32_t fallback_order; /* when that fails; equal: none */
 	uint32_t objects;        /* per slab of that order */
