@@ -175,7 +175,7 @@ static uint64_t pages_changed(struct kml_arena *arena, uint64_t address, uint64_
 
 void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
 {
-	KML_CHECK(size_bytes > 0 && size_bytes <= arena->size_bytes && address <= arena->size_bytes - size_bytes,
+	KML_CHECK(size_bytes > 0 && kml_arena_has(arena, address, size_bytes),
 		  "take of %llu bytes at %llu in an arena of %llu", (unsigned long long)size_bytes,
 		  (unsigned long long)address, (unsigned long long)arena->size_bytes);
 	arena->held_bytes += pages_changed(arena, address, size_bytes, true) << arena->page_shift;
@@ -185,8 +185,7 @@ void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_byt
 
 void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
 {
-	KML_CHECK(size_bytes > 0 && size_bytes <= arena->taken_bytes && size_bytes <= arena->size_bytes &&
-			  address <= arena->size_bytes - size_bytes,
+	KML_CHECK(size_bytes > 0 && size_bytes <= arena->taken_bytes && kml_arena_has(arena, address, size_bytes),
 		  "give of %llu bytes at %llu with %llu taken", (unsigned long long)size_bytes,
 		  (unsigned long long)address, (unsigned long long)arena->taken_bytes);
 	arena->held_bytes -= pages_changed(arena, address, size_bytes, false) << arena->page_shift;
@@ -203,9 +202,7 @@ static bool is_whole_pages(const struct kml_arena *arena, uint64_t address, uint
 
 static void check_in_window(const struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
 {
-	uint64_t offset = address - arena->window_address;
-	KML_CHECK(is_whole_pages(arena, address, size_bytes) && address >= arena->window_address &&
-			  size_bytes <= arena->window_bytes && offset <= arena->window_bytes - size_bytes,
+	KML_CHECK(is_whole_pages(arena, address, size_bytes) && kml_arena_window_has(arena, address, size_bytes),
 		  "%llu bytes at %llu in a window of %llu at %llu", (unsigned long long)size_bytes,
 		  (unsigned long long)address, (unsigned long long)arena->window_bytes,
 		  (unsigned long long)arena->window_address);
@@ -213,8 +210,7 @@ static void check_in_window(const struct kml_arena *arena, uint64_t address, uin
 
 static void check_in_memory(const struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
 {
-	KML_CHECK(is_whole_pages(arena, address, size_bytes) && size_bytes <= arena->size_bytes &&
-			  address <= arena->size_bytes - size_bytes,
+	KML_CHECK(is_whole_pages(arena, address, size_bytes) && kml_arena_has(arena, address, size_bytes),
 		  "%llu bytes at %llu in an arena of %llu", (unsigned long long)size_bytes, (unsigned long long)address,
 		  (unsigned long long)arena->size_bytes);
 }

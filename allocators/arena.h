@@ -54,6 +54,18 @@ void kml_arena_destroy(struct kml_arena *arena);
 void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
 void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_bytes);
 
+static inline bool kml_arena_has(const struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
+{
+	return address <= arena->size_bytes && size_bytes <= arena->size_bytes - address;
+}
+
+static inline bool kml_arena_window_has(const struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
+{
+	uint64_t offset = address - arena->window_address;
+	return address >= arena->window_address && offset <= arena->window_bytes &&
+	       size_bytes <= arena->window_bytes - offset;
+}
+
 /*
  * Show pages a second time, in the window. The addresses (of base + address, as everywhere) and size_bytes are whole
  * pages. Show: `size_bytes` of fresh memory, all zero, at `window_address`; share: the pages at `address` become the

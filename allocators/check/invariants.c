@@ -92,8 +92,10 @@ static void count_free_block(struct survey *survey, const struct kml_block *bloc
 static bool check_block_place(struct survey *survey, const struct kml_block *block)
 {
 	const struct kml_arena *arena = survey->shadow->arena;
-	bool inside = block->size_bytes > 0 && block->address <= arena->size_bytes &&
-		      block->size_bytes <= arena->size_bytes - block->address;
+	/* Areas of vmalloc lie in the window. */
+	bool inside = block->size_bytes > 0 &&
+		      (kml_arena_has(arena, block->address, block->size_bytes) ||
+		       (!survey->tiles && kml_arena_window_has(arena, block->address, block->size_bytes)));
 	bool in_order = survey->tiles ? block->address == survey->end : block->address >= survey->end;
 	if (inside && in_order)
 		return true;

@@ -15,7 +15,7 @@
 enum kml_invariant {
 	/* after each call */
 	KML_INVARIANT_STATUS,    /* the answer fits the call: misuse is named, a failure has a reason and no address */
-	KML_INVARIANT_INSIDE,    /* a granted block lies in the arena */
+	KML_INVARIANT_INSIDE,    /* a granted block lies in the arena, an area of vmalloc there or in its window */
 	KML_INVARIANT_OVERLAP,   /* granted blocks are disjoint */
 	KML_INVARIANT_ALIGNMENT, /* the address is aligned as asked */
 	KML_INVARIANT_SHORT_GRANT,   /* granted >= requested */

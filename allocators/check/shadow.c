@@ -27,11 +27,17 @@ struct kml_live_block {
 	UT_hash_handle hh;
 };
 
+/* Addresses that a block may have: the arena's, and its window's where areas of vmalloc lie. */
+static uint64_t address_limit(const struct kml_arena *arena)
+{
+	return arena->window_bytes > 0 ? arena->window_address + arena->window_bytes : arena->size_bytes;
+}
+
 struct kml_shadow *kml_shadow_create(const struct kml_stack *stack, const struct kml_arena *arena,
 				     struct kml_error *error)
 {
 	struct kml_shadow *shadow = calloc(1, sizeof(*shadow));
-	struct kml_ordered_set *starts = kml_ordered_set_create(arena->size_bytes);
+	struct kml_ordered_set *starts = kml_ordered_set_create(address_limit(arena));
 	if (shadow == NULL || starts == NULL) {
 		free(shadow);
 		kml_ordered_set_destroy(starts);
@@ -195,9 +201,11 @@ static void check_counters(struct kml_shadow *shadow)
 
 /* ---------------------------------------------------------------------------------------------------- alloc */
 
-static bool inside_arena(const struct kml_shadow *shadow, uint64_t address, uint64_t size_bytes)
+/* Where a request of this kind may be granted. */
+static bool fits_its_place(const struct kml_shadow *shadow, uint16_t flags, const struct kml_grant *grant)
 {
-	return address <= shadow->arena->size_bytes && size_bytes <= shadow->arena->size_bytes - address;
+	return kml_arena_has(shadow->arena, grant->address, grant->granted_bytes) ||
+	       ((flags & KML_VMALLOC) && kml_arena_window_has(shadow->arena, grant->address, grant->granted_bytes));
 }
 
 /* A failure must be one of the three, grant nothing, and have its cause. */
@@ -205,6 +213,12 @@ static void check_failure(struct kml_shadow *shadow, const struct kml_request *r
 {
 	struct kml_reports *reports = &shadow->reports;
 	const char *status = kml_status_name(grant->status);
+	if (grant->status == KML_POISON) {
+		kml_reports_add(reports, KML_INVARIANT_CONTENTS,
+				"the object for %" PRIu64 " bytes was written to while it was free (\"%s\")",
+				request->size_bytes, status);
+		return;
+	}
 	if (grant->status != KML_NO_MEMORY && grant->status != KML_NO_RUN && grant->status != KML_IMPOSSIBLE) {
 		kml_reports_add(reports, KML_INVARIANT_STATUS, "alloc answered \"%s\" (%d)", status,
 				(int)grant->status);
@@ -235,9 +249,9 @@ static void check_failure(struct kml_shadow *shadow, const struct kml_request *r
 }
 
 /* False when the block cannot be taken for live. */
-static bool check_place(struct kml_shadow *shadow, const struct kml_grant *grant)
+static bool check_place(struct kml_shadow *shadow, uint16_t flags, const struct kml_grant *grant)
 {
-	if (grant->granted_bytes == 0 || !inside_arena(shadow, grant->address, grant->granted_bytes)) {
+	if (grant->granted_bytes == 0 || !fits_its_place(shadow, flags, grant)) {
 		kml_reports_add(&shadow->reports, KML_INVARIANT_INSIDE,
 				"block at %" PRIu64 " of %" PRIu64 " bytes in an arena of %" PRIu64, grant->address,
 				grant->granted_bytes, shadow->arena->size_bytes);
@@ -301,7 +315,7 @@ struct kml_grant kml_shadow_alloc(struct kml_shadow *shadow, const struct kml_re
 	struct kml_grant grant = shadow->heap->allocator->alloc(shadow->heap, request);
 	if (grant.status != KML_OK) {
 		check_failure(shadow, request, &grant);
-	} else if (check_place(shadow, &grant)) {
+	} else if (check_place(shadow, request->flags, &grant)) {
 		check_size(shadow, request, &grant);
 		if (!keeps_nothing(shadow)) {
 			check_zeroed(shadow, request, grant.address);
@@ -327,7 +341,7 @@ static void forget_block(struct kml_shadow *shadow, struct kml_live_block *block
 /* A free that must not be obeyed: is it named for what it is? */
 static bool names_misuse(const struct kml_shadow *shadow, uint64_t address, enum kml_status status)
 {
-	if (!inside_arena(shadow, address, 1))
+	if (!kml_arena_has(shadow->arena, address, 1) && !kml_arena_window_has(shadow->arena, address, 1))
 		return status == KML_FOREIGN;
 	const struct kml_live_block *below = last_block_from(shadow, address);
 	if (below != NULL && below->live.address + below->live.granted_bytes > address)
@@ -342,18 +356,44 @@ static bool is_wrong_cache(const struct kml_shadow *shadow, const struct kml_liv
 	return has_caches && cache != KML_NO_CACHE && cache != block->live.cache;
 }
 
+/* An index without figures: of a cache that is merged into another, closed, or never opened. */
+static bool has_no_figures(const struct kml_shadow *shadow, uint32_t cache)
+{
+	const struct kml_allocator *allocator = shadow->heap->allocator;
+	struct kml_cache_stats stats = {0};
+	if (allocator->cache_stats == NULL || cache == KML_NO_CACHE)
+		return false;
+	return allocator->cache_stats(shadow->heap, cache, &stats) && stats.name == NULL;
+}
+
+/* The other name of a merged cache is as good as its own. */
+static bool is_expected(const struct kml_shadow *shadow, const struct kml_live_block *block, uint32_t cache,
+			enum kml_status status)
+{
+	if (!is_wrong_cache(shadow, block, cache))
+		return status == KML_OK;
+	bool may_be_merged = has_no_figures(shadow, cache) || has_no_figures(shadow, block->live.cache);
+	return status == KML_WRONG_CACHE || (status == KML_OK && may_be_merged);
+}
+
 static enum kml_status free_live(struct kml_shadow *shadow, struct kml_live_block *block,
 				 const struct kml_release *release)
 {
-	enum kml_status expected = is_wrong_cache(shadow, block, release->cache) ? KML_WRONG_CACHE : KML_OK;
-	if (expected == KML_OK)
+	bool is_wrong = is_wrong_cache(shadow, block, release->cache);
+	if (!is_wrong)
 		check_pattern(shadow, block);
 
 	enum kml_status status = shadow->heap->allocator->free(shadow->heap, release);
-	if (status != expected)
+	if (status == KML_RED_ZONE)
+		kml_reports_add(&shadow->reports, KML_INVARIANT_CONTENTS,
+				"bytes around the live block at %" PRIu64 " (%" PRIu64
+				" bytes) were overwritten (\"%s\")",
+				release->address, block->live.granted_bytes, kml_status_name(status));
+	else if (!is_expected(shadow, block, release->cache, status))
 		kml_reports_add(&shadow->reports, KML_INVARIANT_STATUS,
 				"free of the live block at %" PRIu64 " answered \"%s\" (%d), not \"%s\"",
-				release->address, kml_status_name(status), (int)status, kml_status_name(expected));
+				release->address, kml_status_name(status), (int)status,
+				kml_status_name(is_wrong ? KML_WRONG_CACHE : KML_OK));
 	if (status != KML_OK)
 		return status;
 

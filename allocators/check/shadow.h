@@ -2,9 +2,9 @@
  * shadow.h - the shadow model: what an allocator must have done, told from its calls alone.
  *
  * One model for tests, fuzzers and `replay --check`. It makes each call through the ABI, keeps every live block in
- * address order and compares after each call: the block is disjoint from all others, aligned, inside the arena and
- * big enough; usable() agrees; contents are kept from alloc to free and zeroed when asked; granted, held and waste
- * counters add up; a failure has a cause; misuse is named.
+ * address order and compares after each call: the block is disjoint from all others, aligned, inside the arena (an area
+ * of vmalloc: or its window) and big enough; usable() agrees; contents are kept from alloc to free and zeroed when
+ * asked; granted, held and waste counters add up; a failure has a cause; misuse is named.
  *
  * What cannot be asked of an allocator is told by its traits: NO_MEMORY has no contents, NO_REUSE keeps nothing,
  * MAY_WASTE_RUNS may refuse, RECORDED fails where the recorded address is not to be had and holds what was recorded.
