@@ -236,7 +236,7 @@ uint32_t kmalloc_class(uint64_t size_bytes)
 
 uint32_t object_order(const struct object_heap *heap, uint64_t size_bytes)
 {
-	uint64_t pages = (size_bytes + heap->page_bytes - 1) >> heap->page_shift;
+	uint64_t pages = (size_bytes >> heap->page_shift) + (size_bytes % heap->page_bytes != 0);
 	return pages > 1 ? 64 - (uint32_t)__builtin_clzll(pages - 1) : 0;
 }
 
