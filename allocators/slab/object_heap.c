@@ -287,9 +287,11 @@ static struct object_cache *kmalloc_cache(struct object_heap *heap, uint64_t siz
 struct kml_grant object_take_run(struct object_heap *heap, uint64_t size_bytes, const struct kml_cache *description,
 				 const struct kml_request *request, void *owner)
 {
+	/* Objects aligned to more than a page (kmalloc of 8k) need their slab aligned so too. */
+	bool is_wider = description && description->align_bytes > heap->page_bytes;
 	struct kml_request pages = {
 		.size_bytes = size_bytes,
-		.align_bytes = heap->page_bytes,
+		.align_bytes = is_wider ? description->align_bytes : heap->page_bytes,
 		.recorded = KML_NO_ADDRESS,
 		.cache = KML_NO_CACHE,
 		.cpu = request->cpu,
