@@ -196,8 +196,8 @@ enum kml_status object_cache_close(struct kml_heap *base, uint32_t index)
 	if (cache->users == 1) {
 		if (cache->live > 0)
 			return KML_CACHE_BUSY;
-		heap->caches[index] = NULL;
 		heap->strategy->cache_close(cache);
+		heap->caches[index] = NULL;
 		release_cache(heap, cache);
 		return KML_OK;
 	}
