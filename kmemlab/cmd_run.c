@@ -26,6 +26,7 @@
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
 #include "kmemlab/options.h"
+#include "kmemlab/scripts.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
@@ -96,17 +97,11 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static const char *source_directory(void)
-{
-	const char *overridden = getenv("KMEMLAB_SOURCE");
-	return overridden && *overridden ? overridden : KML_SOURCE_DIR;
-}
-
 /* A shipped trace's path as everyone has it: from the top of the source. Others as they are. */
 static const char *path_from_source(const char *path)
 {
-	size_t length = strlen(source_directory());
-	bool inside = strncmp(path, source_directory(), length) == 0 && path[length] == '/';
+	size_t length = strlen(kml_source_directory());
+	bool inside = strncmp(path, kml_source_directory(), length) == 0 && path[length] == '/';
 	return inside ? path + length + 1 : path;
 }
 
@@ -248,7 +243,7 @@ static bool find_traces(struct plan *plan, struct kml_error *error)
 	char pattern[4096];
 	if (arguments->trace_count > 0)
 		return true;
-	snprintf(pattern, sizeof pattern, "%s/traces/*.kmt", source_directory());
+	snprintf(pattern, sizeof pattern, "%s/traces/*.kmt", kml_source_directory());
 	if (glob(pattern, 0, NULL, &plan->shipped) != 0)
 		return kml_fail(error,
 				"no trace given and none is shipped as %s: name a .kmt, or set KMEMLAB_SOURCE to the "
@@ -772,7 +767,7 @@ static void add_u64(cJSON *object, const char *name, uint64_t value)
 static void describe_program(cJSON *root)
 {
 	char revision[128], dirty[256], source[3072];
-	snprintf(source, sizeof source, "%s", source_directory());
+	snprintf(source, sizeof source, "%s", kml_source_directory());
 	ask_program((char *[]){"git", "-C", source, "rev-parse", "HEAD", NULL}, revision, sizeof revision);
 	ask_program((char *[]){"git", "-C", source, "status", "--porcelain", "-uno", NULL}, dirty, sizeof dirty);
 	cJSON *program = cJSON_AddObjectToObject(root, "program");
@@ -870,36 +865,14 @@ static bool write_manifest(const struct plan *plan, struct kml_error *error)
 
 /* ---------------------------------------------------------------------------------------------- analysis */
 
-/* The exit status of python3 SCRIPT RUN; 127 when it cannot be run. */
-static int run_script(const char *script, const char *run, bool quiet)
-{
-	char path[4200];
-	snprintf(path, sizeof path, "%s/analysis/%s", source_directory(), script);
-	if (access(path, R_OK) != 0) {
-		fprintf(stderr, "kmemlab run: %s is not there: the CSV files are in %s all the same\n", path, run);
-		return 127;
-	}
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		signal(SIGINT, SIG_DFL);
-		execlp(KML_PYTHON, KML_PYTHON, path, run, quiet ? "--quiet" : (char *)NULL, (char *)NULL);
-		_exit(127);
-	}
-	int status = -1;
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 127;
-}
-
 static void analyse(const struct plan *plan)
 {
-	if (!plan->arguments->no_figures && run_script("figures.py", plan->out, true) != 0)
+	if (!plan->arguments->no_figures && kml_run_script("run", "figures.py", plan->out, true) != 0)
 		fprintf(stderr,
 			"kmemlab run: no figures (python3-matplotlib and python3-pandas make them); the CSV files are "
 			"in %s\n",
 			plan->out);
-	if (!interrupted && run_script("summary.py", plan->out, false) != 0)
+	if (!interrupted && kml_run_script("run", "summary.py", plan->out, false) != 0)
 		fprintf(stderr, "kmemlab run: no summary table; the CSV files are in %s\n", plan->out);
 }
 

@@ -27,6 +27,7 @@ int kml_report(const struct kml_error *error, int status);
 int cmd_list(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
+int cmd_fidelity(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

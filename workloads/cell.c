@@ -47,8 +47,7 @@ const char *cell_file_header(enum cell_file file)
 	return files[file].header;
 }
 
-/* A field, quoted as RFC 4180 wants it. */
-static void write_text(const char *text, FILE *stream)
+void cell_write_text(const char *text, FILE *stream)
 {
 	if (!strpbrk(text, ",\"\r\n")) {
 		fputs(text, stream);
@@ -65,9 +64,9 @@ static void write_text(const char *text, FILE *stream)
 
 void cell_write_key(const struct cell *cell, FILE *stream)
 {
-	write_text(cell->trace_name, stream);
+	cell_write_text(cell->trace_name, stream);
 	fputc(',', stream);
-	write_text(cell->spec_text, stream);
+	cell_write_text(cell->spec_text, stream);
 	fprintf(stream, ",%s", replay_level_name(cell->options.level));
 }
 
@@ -75,7 +74,7 @@ void cell_write_invalid(const struct cell *cell, const char *reason, FILE *summa
 {
 	cell_write_key(cell, summary);
 	fputs(",invalid,", summary);
-	write_text(reason, summary);
+	cell_write_text(reason, summary);
 	/* The figures that an invalid cell does not have. */
 	const char *figures = strstr(files[CELL_SUMMARY].header, ",arena_bytes");
 	for (; *figures; figures++)

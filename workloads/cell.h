@@ -44,6 +44,8 @@ void cell_run(const struct cell *cell, FILE *const streams[CELL_FILES], struct c
 
 /* The row of summary.csv for a cell without figures. */
 void cell_write_invalid(const struct cell *cell, const char *reason, FILE *summary);
+/* A field of a CSV file, quoted as RFC 4180 wants it. */
+void cell_write_text(const char *text, FILE *stream);
 /* "trace,allocator,level", quoted where needed. */
 void cell_write_key(const struct cell *cell, FILE *stream);
 

@@ -72,7 +72,7 @@ struct record {
 
 /* What one cache holds; the last group is the pool: slabs and objects of caches whose geometry is unknown (SLOB). */
 struct group {
-	bool open;
+	const char *name; /* borrowed; NULL: not open */
 	uint64_t slot_bytes;
 	uint32_t objects_per_slab;
 	uint32_t pages_per_slab; /* 0: geometry unknown, its objects are the pool's */
@@ -707,7 +707,7 @@ static enum kml_status recorded_cache_open(struct kml_heap *heap, uint32_t index
 	struct group *group = &recorded->groups[index];
 	uint64_t pages = cache->recorded_pages_per_slab, objects = cache->recorded_objects_per_slab;
 	uint64_t slab_bytes = pages << recorded->page_shift;
-	group->open = true;
+	group->name = cache->name;
 	bool known = pages > 0 && (pages & (pages - 1)) == 0 && objects > 0 && cache->recorded_slot_bytes > 0 &&
 		     cache->recorded_slot_bytes <= slab_bytes / objects;
 	/* Slabs of an earlier cache of this index may still be there: its geometry then stays. */
@@ -727,7 +727,7 @@ static enum kml_status recorded_cache_close(struct kml_heap *heap, uint32_t inde
 	struct group *group = &recorded->groups[index];
 	if (group->live_in_cache > 0)
 		return KML_CACHE_BUSY;
-	group->open = false;
+	group->name = NULL;
 	group->expected = min_u64(group->expected, group->located); /* located ones: when their pages are freed */
 	refresh(recorded, index);
 	return KML_OK;
@@ -745,6 +745,29 @@ static void recorded_stats(const struct kml_heap *heap, struct kml_stats *stats)
 	stats->metadata_bytes = recorded->mapped_pages * STRUCT_PAGE_BYTES;
 	stats->free_bytes = free_bytes_of(recorded);
 	stats->largest_free_bytes = min_u64(stats->free_bytes, page_bytes_of(recorded));
+}
+
+/* The last is the pool: what belongs to caches of unknown geometry. The kernel's view of active objects is not in the
+ * events: the live ones are shown. */
+static bool recorded_cache_stats(const struct kml_heap *heap, uint32_t index, struct kml_cache_stats *stats)
+{
+	const struct recorded *recorded = of(heap);
+	*stats = (struct kml_cache_stats){0};
+	if (index >= recorded->group_count)
+		return false;
+	const struct group *group = &recorded->groups[index];
+	bool is_pool = index == pool_of(recorded);
+	stats->name = is_pool ? "(unknown slabs)" : group->name;
+	stats->live_objects = stats->active_objects = is_pool ? group->live : group->live_in_cache;
+	stats->slab_bytes = group->held_bytes;
+	if (group->pages_per_slab == 0)
+		return true;
+	stats->slabs = stats->active_slabs = slabs_of(group) + implied_slabs(group);
+	stats->total_objects = stats->slabs * group->objects_per_slab;
+	stats->slot_bytes = group->slot_bytes;
+	stats->objects_per_slab = group->objects_per_slab;
+	stats->pages_per_slab = group->pages_per_slab;
+	return true;
 }
 
 uint64_t recorded_slab_pages(const struct kml_heap *heap, uint32_t cache)
@@ -993,4 +1016,5 @@ const struct kml_allocator kml_recorded = {
 	.free_areas = recorded_free_areas,
 	.walk = recorded_walk,
 	.validate = recorded_validate,
+	.cache_stats = recorded_cache_stats,
 };

@@ -1,0 +1,426 @@
+/* cmd_fidelity.c - `kmemlab fidelity`: does a stack end where the recorded kernel ended? */
+#include <argp.h>
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocators/registry.h"
+#include "kmemlab/command.h"
+#include "kmemlab/fidelity_report.h"
+#include "kmemlab/options.h"
+#include "kmemlab/scripts.h"
+#include "kmemlab/support/error.h"
+#include "kmemlab/support/output.h"
+#include "kmemlab/support/progress.h"
+#include "workloads/proc_text.h"
+
+enum {
+	OPTION_LEVEL = 256,
+	OPTION_ARENA,
+	OPTION_SEED,
+	OPTION_JSON,
+	OPTION_PLUGIN,
+	OPTION_RECORDER,
+	OPTION_MAX_WMAPE,
+	OPTION_MIN_SKILL,
+	OPTION_NO_FIGURES,
+	OPTION_CHECK,
+	TRACES_MAX = 256,
+};
+
+struct arguments {
+	const char *traces[TRACES_MAX];
+	uint32_t trace_count;
+	const char *allocator; /* NULL: by the kernel of the trace */
+	const char *out;
+	struct fidelity_options options;
+	bool json, no_figures;
+	double max_wmape, min_skill; /* NaN: not asked */
+};
+
+static const struct argp_option options[] = {
+	{"trace", 't', "TRACE", 0, "A trace, a .kmt; may be repeated, and given without --trace", 0},
+	{"allocator", 'a', "SPEC", 0,
+	 "The stack to judge (default: slub with the profile of the trace's kernel, where that is known)", 0},
+	{"out", 'o', "DIR", 0, "Write fidelity.csv, fidelity_totals.csv, fidelity_orders.csv and figures there", 0},
+	{"level", OPTION_LEVEL, "all|objects", 0, "Which events to feed (default all)", 0},
+	{"arena", OPTION_ARENA, "auto|SIZE", 0,
+	 "Size of the arena (default auto: the recorded machine where the stream begins at boot and the page "
+	 "allocator can start empty, else twice the recorded peak)",
+	 0},
+	{"seed", OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
+	{"with-recorder", OPTION_RECORDER, NULL, 0, "Judge the caches of the recording itself (gt_rb_page) too", 0},
+	{"max-wmape", OPTION_MAX_WMAPE, "X", 0, "Exit status 1 when WMAPE is more, as in 0.01 or 1%", 0},
+	{"min-skill", OPTION_MIN_SKILL, "X", 0, "Exit status 1 when skill is less, or has no value", 0},
+	{"check", OPTION_CHECK, NULL, 0, "Check every answer against a shadow model too", 0},
+	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
+	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "With --out: the CSV files only", 0},
+	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{0},
+};
+
+/* A fraction, or a percentage. */
+static double parse_ratio(const char *text, const char *what, struct argp_state *state)
+{
+	char *end;
+	double ratio = strtod(text, &end);
+	if (end != text && *end == '%' && end[1] == '\0')
+		ratio /= 100;
+	else if (end == text || *end != '\0')
+		ratio = (double)NAN;
+	if (!isfinite(ratio))
+		argp_error(state, "%s '%s': give a fraction such as 0.01, or 1%%", what, text);
+	return ratio;
+}
+
+static void add_trace(const char *path, struct arguments *arguments, struct argp_state *state)
+{
+	if (arguments->trace_count == TRACES_MAX)
+		argp_error(state, "more than %d traces", TRACES_MAX);
+	arguments->traces[arguments->trace_count++] = path;
+}
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+	struct replay_options *replay = &arguments->options.replay;
+	switch (key) {
+	case ARGP_KEY_ARG:
+	case 't':
+		add_trace(value, arguments, state);
+		return 0;
+	case 'a':
+		if (arguments->allocator)
+			argp_error(state, "one allocator at a time, '%s' is too many", value);
+		arguments->allocator = value;
+		return 0;
+	case 'o':
+		arguments->out = value;
+		return 0;
+	case OPTION_LEVEL:
+		replay->level = kml_option_level(value, state);
+		if (replay->level == REPLAY_PAGES)
+			argp_error(state, "level pages has no objects, and so no slabs to judge: take all or objects");
+		return 0;
+	case OPTION_ARENA:
+		kml_option_arena(value, &replay->arena_bytes, NULL, state);
+		return 0;
+	case OPTION_SEED:
+		replay->seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
+		return 0;
+	case OPTION_CHECK:
+		replay->check = true;
+		return 0;
+	case OPTION_RECORDER:
+		arguments->options.with_recorder = true;
+		return 0;
+	case OPTION_MAX_WMAPE:
+		arguments->max_wmape = parse_ratio(value, "max-wmape", state);
+		return 0;
+	case OPTION_MIN_SKILL:
+		arguments->min_skill = parse_ratio(value, "min-skill", state);
+		return 0;
+	case OPTION_JSON:
+		arguments->json = true;
+		return 0;
+	case OPTION_NO_FIGURES:
+		arguments->no_figures = true;
+		return 0;
+	case OPTION_PLUGIN:
+		kml_option_plugin(value, state);
+		return 0;
+	case ARGP_KEY_END:
+		if (arguments->trace_count == 0)
+			argp_error(state, "which trace? Give a .kmt (those of traces/, or your own: 'kmemlab import')");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	options,
+	parse_option,
+	"TRACE...",
+	"Replay a trace, and at every snapshot of /proc/slabinfo in it hold the stack's slabs against the kernel's.\v"
+	"Examples:\n"
+	"  kmemlab fidelity traces/reclaim.kmt\n"
+	"  kmemlab fidelity boot.kmt --allocator slab --out results/boot\n"
+	"  kmemlab fidelity traces/*.kmt --allocator recorded --json | jq '.wmape, .skill'\n"
+	"  kmemlab fidelity mine.kmt --max-wmape 1% --min-skill 0.95\n\n"
+	"WMAPE = sum |predicted - actual| / sum actual, in slab pages, over caches and the snapshots after the first.\n"
+	"skill = 1 - sum |predicted - actual| / sum |actual - first snapshot|: 0 forecasts that nothing changes.\n"
+	"Caches of slabinfo without events keep their slabs. A stream without slabinfo (SLOB) is judged by the pages\n"
+	"in its walks over every slab page, or by its own slab page events.\n\n"
+	"Exit status: 0 computed, 1 a limit was passed or the check failed, 2 usage or bad input.",
+	NULL,
+	NULL,
+	NULL};
+
+/* --------------------------------------------------------------------------------------- which allocator */
+
+/* Tunables are filled by SLAB and zero in SLUB. */
+static bool is_slab_kernel(struct kmt_reader *reader, bool *is_slab, struct kml_error *error)
+{
+	struct kmt_item item;
+	enum kmt_item_kind kind = KMT_ITEM_EVENTS;
+	*is_slab = false;
+	if (!kmt_rewind(reader, error))
+		return false;
+	while ((kind = kmt_next(reader, &item, error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT) {
+		struct slabinfo_line line;
+		if (kind != KMT_ITEM_SNAPSHOT || item.snapshot->kind != KMT_SNAPSHOT_SLABINFO)
+			continue;
+		for (const char *text = item.snapshot->text; slabinfo_next(&text, &line);)
+			*is_slab |= line.limit > 0;
+		return true;
+	}
+	return kind != KMT_ITEM_ERROR;
+}
+
+static const char *const *slub_profiles(void)
+{
+	const struct kml_allocator *slub = kml_registry_find("slub");
+	for (const struct kml_param *param = slub ? slub->params : NULL; param && param->name; param++)
+		if (strcmp(param->name, "profile") == 0)
+			return param->choices;
+	return NULL;
+}
+
+/* "slub:profile=linux-6.18" for "Linux 6.18.44 x86_64"; false when no profile is of that version. */
+static bool choose_profile(const char *kernel, char *spec, size_t size)
+{
+	unsigned major, minor, profile_major, profile_minor;
+	if (sscanf(kernel, "%*[^0-9]%u.%u", &major, &minor) != 2)
+		return false;
+	for (const char *const *profile = slub_profiles(); profile && *profile; profile++) {
+		if (sscanf(*profile, "linux-%u.%u", &profile_major, &profile_minor) != 2 || profile_major != major ||
+		    profile_minor != minor)
+			continue;
+		snprintf(spec, size, "slub:profile=%s", *profile);
+		return true;
+	}
+	return false;
+}
+
+static struct kml_spec *choose_spec(const struct arguments *arguments, struct kmt_reader *reader,
+				    struct kml_error *error)
+{
+	const char *kernel = kmt_reader_origin(reader)->kernel, *path = kmt_reader_path(reader);
+	char text[64];
+	bool is_slab;
+	if (arguments->allocator)
+		return kml_spec_parse(arguments->allocator, error);
+	if (!is_slab_kernel(reader, &is_slab, error))
+		return NULL;
+	if (is_slab)
+		kml_fail(error, "%s: its kernel had SLAB (slabinfo shows tunables): say --allocator slab", path);
+	else if (choose_profile(kernel, text, sizeof text))
+		return kml_spec_parse(text, error);
+	else
+		kml_fail(error, "%s: no profile of slub is known to fit its kernel (%s): say --allocator SPEC", path,
+			 *kernel ? kernel : "which it does not name");
+	return NULL;
+}
+
+/* A stream from boot tells how memory came to the page allocator. */
+static bool gets_pages(const struct arguments *arguments, struct kmt_reader *reader, const struct kml_spec *spec)
+{
+	return arguments->options.replay.level == REPLAY_ALL && arguments->options.replay.arena_bytes == 0 &&
+	       kmt_reader_totals(reader)->op_events[KMT_PAGE_ADD] > 0 &&
+	       spec->layer[spec->layer_count - 1]->page_add != NULL;
+}
+
+/* ----------------------------------------------------------------------------------------------- running */
+
+/* All traces, and what is written of them. */
+struct session {
+	const struct arguments *arguments;
+	struct kml_output outputs[FIDELITY_FILES];
+	bool writes;
+	cJSON *list;
+	struct fidelity_sums sums;
+};
+
+static void name_trace(const char *path, char name[256])
+{
+	const char *base = strrchr(path, '/');
+	snprintf(name, 256, "%s", base ? base + 1 : path);
+	char *suffix = strrchr(name, '.');
+	if (suffix && suffix != name && strcmp(suffix, ".kmt") == 0)
+		*suffix = '\0';
+}
+
+static void show_progress(void *context, uint64_t events)
+{
+	kml_progress_update(context, events);
+}
+
+static bool report_one(struct session *session, const struct fidelity_report *report, struct kml_error *error)
+{
+	session->sums.error += report->fidelity->sums.error;
+	session->sums.actual += report->fidelity->sums.actual;
+	session->sums.moved += report->fidelity->sums.moved;
+	for (int file = 0; session->writes && file < FIDELITY_FILES; file++)
+		fidelity_write(report, file, session->outputs[file].stream);
+	if (!session->arguments->json) {
+		fidelity_print(report, stdout);
+		return true;
+	}
+	cJSON *json = fidelity_json(report);
+	if (!json || !cJSON_AddItemToArray(session->list, json))
+		return kml_fail(error, "out of memory for the JSON of %s", report->trace_path);
+	return true;
+}
+
+static bool judge_one(struct session *session, const char *path, struct kmt_reader *reader, const struct kml_spec *spec,
+		      struct kml_error *error)
+{
+	struct kml_progress progress;
+	struct fidelity fidelity;
+	struct fidelity_options judged = session->arguments->options;
+	char name[256];
+	name_trace(path, name);
+	judged.replay.add_pages = gets_pages(session->arguments, reader, spec);
+	judged.progress = show_progress;
+	judged.context = &progress;
+	kml_progress_start(&progress, name, "events", kmt_reader_totals(reader)->events);
+	bool done = fidelity_run(reader, spec, &judged, &fidelity, error);
+	kml_progress_finish(&progress);
+	const struct fidelity_report report = {.trace_path = path,
+					       .trace_name = name,
+					       .spec_text = spec->text,
+					       .options = &judged,
+					       .fidelity = &fidelity};
+	done = done && report_one(session, &report, error);
+	fidelity_free(&fidelity);
+	return done;
+}
+
+static bool judge_trace(struct session *session, const char *path, struct kml_error *error)
+{
+	struct kmt_reader *reader = kmt_open(path, error);
+	if (!reader)
+		return false;
+	struct kml_spec *spec = choose_spec(session->arguments, reader, error);
+	bool done = spec && judge_one(session, path, reader, spec, error);
+	kml_spec_free(spec);
+	kmt_close(reader);
+	return done;
+}
+
+static bool open_outputs(struct session *session, struct kml_error *error)
+{
+	const char *folder = session->arguments->out;
+	if (!folder)
+		return true;
+	if (!kml_make_directory(folder, error))
+		return false;
+	session->writes = true;
+	for (int file = 0; file < FIDELITY_FILES; file++) {
+		char path[4000];
+		snprintf(path, sizeof path, "%.3900s/%s", folder, fidelity_file_name(file));
+		if (!kml_output_open(&session->outputs[file], path, error))
+			return false;
+		fprintf(session->outputs[file].stream, "%s\n", fidelity_file_header(file));
+	}
+	return true;
+}
+
+static bool commit_outputs(struct session *session, struct kml_error *error)
+{
+	for (int file = 0; session->writes && file < FIDELITY_FILES; file++)
+		if (!kml_output_commit(&session->outputs[file], error))
+			return false;
+	return true;
+}
+
+static void draw_figures(const struct arguments *arguments)
+{
+	if (!arguments->out || arguments->no_figures)
+		return;
+	if (kml_run_script("fidelity", "fidelity.py", arguments->out, true) != 0)
+		fprintf(stderr,
+			"kmemlab fidelity: no figures (python3-matplotlib and python3-pandas make them); the CSV files "
+			"are in %s\n",
+			arguments->out);
+}
+
+/* One trace: its own object. Several: the ratios over all, and a list. */
+static void print_json(struct session *session)
+{
+	cJSON *root = session->list;
+	cJSON *only = cJSON_GetArraySize(root) == 1 ? cJSON_DetachItemFromArray(root, 0) : NULL;
+	double wmape = fidelity_wmape(&session->sums), skill = fidelity_skill(&session->sums);
+	if (!only) {
+		only = cJSON_CreateObject();
+		cJSON_AddItemToObject(only, "wmape", isnan(wmape) ? cJSON_CreateNull() : cJSON_CreateNumber(wmape));
+		cJSON_AddItemToObject(only, "skill", isnan(skill) ? cJSON_CreateNull() : cJSON_CreateNumber(skill));
+		cJSON_AddItemToObject(only, "traces", root);
+		session->list = NULL;
+	}
+	char *text = cJSON_Print(only);
+	puts(text ? text : "{}");
+	free(text);
+	cJSON_Delete(only);
+}
+
+/* The limits asked for; over all traces. */
+static int check_limits(const struct session *session)
+{
+	const struct arguments *arguments = session->arguments;
+	double wmape = fidelity_wmape(&session->sums), skill = fidelity_skill(&session->sums);
+	int status = KML_EXIT_OK;
+	if (!isnan(arguments->max_wmape) && !(wmape <= arguments->max_wmape)) {
+		fprintf(stderr, "kmemlab fidelity: WMAPE %.6f is more than %.6f\n", wmape, arguments->max_wmape);
+		status = KML_EXIT_CHECK_FAILED;
+	}
+	if (!isnan(arguments->min_skill) && !(skill >= arguments->min_skill)) {
+		if (isnan(skill))
+			fputs("kmemlab fidelity: skill has no value: no slab of the kernel's moved\n", stderr);
+		else
+			fprintf(stderr, "kmemlab fidelity: skill %.6f is less than %.6f\n", skill,
+				arguments->min_skill);
+		status = KML_EXIT_CHECK_FAILED;
+	}
+	return status;
+}
+
+static bool judge_all(struct session *session, struct kml_error *error)
+{
+	const struct arguments *arguments = session->arguments;
+	if (!open_outputs(session, error))
+		return false;
+	for (uint32_t i = 0; i < arguments->trace_count; i++) {
+		if (i > 0 && !arguments->json)
+			putchar('\n');
+		if (!judge_trace(session, arguments->traces[i], error))
+			return false;
+	}
+	return commit_outputs(session, error);
+}
+
+int cmd_fidelity(int argc, char **argv)
+{
+	struct arguments arguments = {
+		.options = {.replay = {.seed = 1}}, .max_wmape = (double)NAN, .min_skill = (double)NAN};
+	struct kml_error error;
+	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
+	if (status)
+		return status;
+	struct session session = {.arguments = &arguments, .list = cJSON_CreateArray()};
+	bool done = judge_all(&session, &error);
+	for (int file = 0; session.writes && !done && file < FIDELITY_FILES; file++)
+		kml_output_abandon(&session.outputs[file]);
+	if (done && arguments.json)
+		print_json(&session);
+	cJSON_Delete(session.list);
+	if (!done)
+		return kml_report(&error, KML_EXIT_USAGE);
+	draw_figures(&arguments);
+	return check_limits(&session);
+}
