@@ -354,8 +354,9 @@ static bool take_snapshot(struct judge *judge, struct fidelity_moment *moment, c
 		return scale != FIDELITY_SLABINFO || judge_slabinfo(judge, moment, snapshot, kml_stack_top(stack));
 	case KMT_SNAPSHOT_SLABS:
 		moment->large_pages = known->large_pages;
+		/* mm/slob.c gives objects of a page or more pages of their own, which are not marked as slab pages. */
 		return scale != FIDELITY_WALK || !slab_walk_pages(snapshot->text, &pages) ||
-		       judge_pages(judge, moment, pages, stack, arena);
+		       judge_pages(judge, moment, pages + known->whole_pages, stack, arena);
 	case KMT_SNAPSHOT_MEMINFO:
 		moment->large_pages = known->large_pages;
 		take_meminfo(moment, snapshot->text);

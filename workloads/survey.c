@@ -12,6 +12,7 @@ struct surveyor {
 	const struct kmt_cache *caches;
 	uint32_t page_bytes;
 	uint32_t *large_pages; /* by object: of a live large kmalloc */
+	uint32_t *whole_pages; /* by object: of a live object of a cache, of a page or more */
 	bool *is_recorder;     /* by cache */
 	struct survey_snapshot now;
 };
@@ -22,17 +23,25 @@ bool survey_is_recorder(const char *cache_name)
 	return strcmp(cache_name, "gt_rb_page") == 0;
 }
 
+/* An object that takes whole pages comes, or goes. */
+static void count_pages(const struct surveyor *surveyor, const struct kmt_event *event, bool counts,
+			uint32_t *of_object, uint64_t *sum)
+{
+	*sum -= *of_object;
+	*of_object = 0;
+	if (event->op != KMT_ALLOC || !counts)
+		return;
+	uint64_t pages = replay_page_bytes(surveyor->page_bytes, event->size_bytes) / surveyor->page_bytes;
+	*of_object = pages <= UINT32_MAX ? (uint32_t)pages : 0;
+	*sum += *of_object;
+}
+
 static void count_large(struct surveyor *surveyor, const struct kmt_event *event)
 {
-	uint32_t *pages = &surveyor->large_pages[event->object];
-	surveyor->now.large_pages -= *pages;
-	*pages = 0;
-	if (event->op != KMT_ALLOC || !(event->flags & KMT_LARGE))
-		return;
-	uint64_t bytes = replay_page_bytes(surveyor->page_bytes, event->size_bytes);
-	if (bytes / surveyor->page_bytes <= UINT32_MAX)
-		*pages = (uint32_t)(bytes / surveyor->page_bytes);
-	surveyor->now.large_pages += *pages;
+	bool large = event->flags & KMT_LARGE;
+	bool whole = !large && event->cache != KMT_NO_CACHE && event->size_bytes >= surveyor->page_bytes;
+	count_pages(surveyor, event, large, &surveyor->large_pages[event->object], &surveyor->now.large_pages);
+	count_pages(surveyor, event, whole, &surveyor->whole_pages[event->object], &surveyor->now.whole_pages);
 }
 
 static void count_object(struct surveyor *surveyor, const struct kmt_event *event)
@@ -130,9 +139,10 @@ bool survey_take(struct kmt_reader *reader, struct survey *survey, struct kml_er
 	survey->snapshots = calloc(totals->snapshots + 1, sizeof *survey->snapshots);
 	surveyor.is_recorder = calloc(survey->cache_count + 1u, sizeof *surveyor.is_recorder);
 	surveyor.large_pages = calloc(totals->objects + 1, sizeof *surveyor.large_pages);
+	surveyor.whole_pages = calloc(totals->objects + 1, sizeof *surveyor.whole_pages);
 	bool done = false;
 	if (survey->evidence && survey->reclaimable && survey->snapshots && surveyor.is_recorder &&
-	    surveyor.large_pages) {
+	    surveyor.large_pages && surveyor.whole_pages) {
 		start_caches(&surveyor);
 		done = survey_stream(&surveyor, reader, error);
 	} else {
@@ -141,6 +151,7 @@ bool survey_take(struct kmt_reader *reader, struct survey *survey, struct kml_er
 	}
 	free(surveyor.is_recorder);
 	free(surveyor.large_pages);
+	free(surveyor.whole_pages);
 	return done;
 }
 

@@ -10,6 +10,7 @@
 
 struct survey_snapshot {
 	uint64_t large_pages;    /* of live large kmallocs of the trace */
+	uint64_t whole_pages;    /* of live objects of caches, of a page or more each */
 	uint64_t slab_pages;     /* that the slab allocator holds, as the events show */
 	uint64_t recorder_bytes; /* of the live objects of the recording itself */
 };
