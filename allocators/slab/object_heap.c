@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocators/slab/guard.h"
 #include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
 
@@ -351,6 +352,11 @@ static struct kml_grant alloc_object(struct object_cache *cache, const struct km
 		warm ? strategy->take_warm(cache, request, &place) : strategy->take(cache, request, &place);
 	if (status != KML_OK)
 		return refuse(status);
+	if (cache->is_guarded && guard_check_taken(&place) != KML_OK) {
+		const struct kml_release back = {.address = place.address, .cache = KML_NO_CACHE, .cpu = request->cpu};
+		strategy->give(&place, &back);
+		return refuse(KML_POISON);
+	}
 	cache->live++;
 	if (request->flags & KML_ZEROED)
 		memset(object_memory(heap, place.address), 0, request->size_bytes);
@@ -430,8 +436,11 @@ enum kml_status object_free(struct kml_heap *base, const struct kml_release *rel
 	const struct object_cache *named = named_cache(heap, release);
 	if (named && named != place.cache)
 		return KML_WRONG_CACHE;
+	if (place.cache && place.cache->is_guarded && guard_check_given(&place) != KML_OK)
+		return KML_RED_ZONE;
 	if (place.cache)
 		place.cache->live--;
+	heap->books.steps++;
 	heap->strategy->give(&place, release);
 	return KML_OK;
 }
@@ -530,6 +539,7 @@ void object_stats(const struct kml_heap *base, struct kml_stats *stats)
 	waste[KML_WASTE_CPU_CACHED] += books->slot_bytes - books->free_slot_bytes - books->live_slot_bytes;
 	waste[KML_WASTE_BUDDY_ROUNDING] += books->run_granted_bytes - used_bytes;
 	stats->metadata_bytes += books->metadata_bytes;
+	stats->steps += books->steps;
 }
 
 bool object_cache_stats(const struct kml_heap *base, uint32_t index, struct kml_cache_stats *stats)
@@ -635,7 +645,7 @@ bool object_validate(const struct kml_heap *base, struct kml_error *error)
 	if (!heap->strategy->kmalloc && live_bytes != heap->books.live_bytes)
 		return kml_fail(error, "live objects of all caches have %" PRIu64 " bytes, the books say %" PRIu64,
 				live_bytes, heap->books.live_bytes);
-	if (!vmalloc_validate(heap, error))
+	if (!vmalloc_validate(heap, error) || (heap->has_guards && !guard_validate(heap, error)))
 		return false;
 	return !heap->strategy->heap_validate || heap->strategy->heap_validate(heap, error);
 }

@@ -43,6 +43,7 @@ struct object_cache {
 	uint32_t users;               /* indices it is open under: more than one when merged */
 	uint64_t live;                /* objects granted to callers */
 	uint64_t object_bytes;        /* granted to the caller of each object */
+	bool is_guarded;              /* guard.h; only of strategies whose runs are slabs */
 };
 
 /* A granted object and where it lies. `run` is the owner in the page map: the strategy's slab. */
@@ -128,6 +129,7 @@ struct object_books {
 	uint64_t run_asked_bytes, run_granted_bytes; /* pages of the strategy's: asked of the backing, granted by it */
 	uint64_t page_bytes;                         /* granted to the caller as pages */
 	uint64_t metadata_bytes;                     /* descriptors, caches, arrays: outside the arena */
+	uint64_t steps;                              /* allocator.h: what was looked at or moved */
 };
 
 struct object_heap {
@@ -142,6 +144,7 @@ struct object_heap {
 	struct object_cache **caches; /* by index; NULL: not open. Merged ones point to the same. */
 	struct object_books books;
 	bool has_settled;
+	bool has_guards;               /* some cache is guarded */
 	struct vmalloc_areas *vmalloc; /* NULL until first used */
 };
 

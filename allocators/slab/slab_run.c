@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocators/slab/guard.h"
+
 const char *const slab_fit_names[] = {"asked", "granted", NULL};
 
 static uint64_t bitmap_words(uint32_t objects)
@@ -86,6 +88,8 @@ struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit
 	book_slab(slab, 1);
 	if (!cache->has_own_index)
 		slab_chain(slab, NULL);
+	if (cache->guards != GUARD_OFF)
+		guard_slab_created(slab);
 	return slab;
 }
 

@@ -64,6 +64,9 @@ struct slab_cache {
 	uint32_t order;          /* as asked first */
 	uint32_t fallback_order; /* when that fails; equal: none */
 	uint32_t objects;        /* per slab of that order */
+	uint8_t guards;          /* enum guard; the next two are for guard.c */
+	bool has_poison;
+	uint64_t zone_end;                                       /* of the right red zone, from the object on */
 	uint64_t slabs, slab_bytes, total_objects, free_objects; /* free: on the slabs' own lists */
 };
 
