@@ -495,7 +495,8 @@ static bool set_geometry(struct slub_cache *cache)
 	const struct slub_heap *heap = slub_heap_of(cache);
 	const struct slub_config *config = &heap->config;
 	struct slab_cache *slabs = &cache->slabs;
-	struct slub_slot slot = cache_slot(&slabs->cache.description);
+	const struct kml_cache guarded = guard_description(&slabs->cache.description, config->debug);
+	struct slub_slot slot = cache_slot(&guarded);
 	uint32_t order = slub_order(&heap->tunables, slot.bytes);
 	if (order == SLUB_ORDER_NONE)
 		return false;
@@ -511,6 +512,7 @@ static bool set_geometry(struct slub_cache *cache)
 	slabs->order = order;
 	slabs->fallback_order = fallback_order;
 	slabs->objects = (uint32_t)objects;
+	guard_open(slabs, config->debug);
 	cache->min_partial = config->min_partial ? (uint32_t)config->min_partial : slub_min_partial(slot.bytes);
 	cache->cpu_partial_objects =
 		config->cpu_partial ? (uint32_t)config->cpu_partial : slub_cpu_partial(&heap->tunables, slot.bytes);
@@ -811,6 +813,10 @@ static bool slub_start(struct object_heap *base, const void *config_bytes, struc
 			error, "slub: min_order=%" PRIu64 " is above max_order=%" PRIu64 ": lower one, raise the other",
 			config->min_order, config->max_order);
 	heap->config = *config;
+	if (config->debug) { /* kmem_cache_debug: alloc_single_from_partial; SLAB_NEVER_MERGE */
+		heap->config.percpu = SLUB_PERCPU_OFF;
+		heap->config.merge = false;
+	}
 	heap->tunables = (struct slub_tunables){
 		.profile = (enum slub_profile)config->profile,
 		.page_bytes = base->page_bytes,
@@ -880,6 +886,7 @@ static const struct kml_param slub_params[] = {
 	CHOICE("merge", merge, "off", switch_names, "caches of like size and kind share slabs"),
 	CHOICE("percpu", percpu, "on", percpu_names,
 	       "slab: a cpu slab but no partial list of the cpu's; off: one list and one lock for all"),
+	CHOICE("debug", debug, "off", guard_names, GUARD_HELP "; then percpu=off and no merging"),
 	CHOICE("fit", fit, "asked", slab_fit_names, "what a slab uses of the pages granted"),
 	{.name = NULL}};
 

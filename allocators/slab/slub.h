@@ -16,6 +16,7 @@
 #ifndef KMEMLAB_SLAB_SLUB_H
 #define KMEMLAB_SLAB_SLUB_H
 
+#include "allocators/slab/guard.h"
 #include "allocators/slab/slab_run.h"
 #include "allocators/slab/slub_geometry.h"
 
@@ -53,7 +54,7 @@ enum slub_event {
 extern const char *const slub_event_names[SLUB_EVENTS]; /* "alloc_fastpath", ... */
 
 struct slub_config {
-	uint32_t profile, order, random, merge, percpu, fit; /* choices; order: 0 auto, else order + 1 */
+	uint32_t profile, order, random, merge, percpu, fit, debug; /* choices; order: 0 auto, else order + 1 */
 	uint64_t min_order, max_order, min_objects, min_partial, cpu_partial; /* the last three: 0 auto */
 };
 
