@@ -173,6 +173,9 @@ struct kml_stats {
 						  the backing */
 	uint64_t splits;                       /* blocks split since creation */
 	uint64_t merges;                       /* blocks coalesced since creation */
+	uint64_t steps; /* OBJECTS layer, since creation: what was looked at or moved to serve objects: objects handed
+			   over or moved between lists, slots of new slabs, pages and free blocks searched; 0: not
+			   counted */
 };
 
 /* Free blocks of one size, for buddyinfo, the unusable index and figures. */

@@ -358,6 +358,7 @@ static struct kml_grant alloc_object(struct object_cache *cache, const struct km
 		return refuse(KML_POISON);
 	}
 	cache->live++;
+	heap->books.steps++;
 	if (request->flags & KML_ZEROED)
 		memset(object_memory(heap, place.address), 0, request->size_bytes);
 	return (struct kml_grant){KML_OK, place.address, place.granted_bytes};

@@ -86,6 +86,7 @@ struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit
 	object_own_run(heap, grant.address, grant.granted_bytes, slab);
 	slab->free_head = KML_NO_ADDRESS;
 	book_slab(slab, 1);
+	heap->books.steps += objects;
 	if (!cache->has_own_index)
 		slab_chain(slab, NULL);
 	if (cache->guards != GUARD_OFF)

@@ -99,6 +99,7 @@ static inline void slab_count(struct slab *slab, int32_t change)
 {
 	struct slab_cache *cache = slab->cache;
 	slab->in_use = (uint32_t)((int32_t)slab->in_use + change);
+	cache->cache.heap->books.steps += (uint32_t)(change < 0 ? -change : change);
 	cache->free_objects = (uint64_t)((int64_t)cache->free_objects - change);
 	cache->cache.heap->books.free_slot_bytes =
 		(uint64_t)((int64_t)cache->cache.heap->books.free_slot_bytes - change * (int64_t)cache->slot_bytes);

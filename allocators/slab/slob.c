@@ -389,13 +389,14 @@ static uint32_t cut_block(const struct slob_heap *slob, struct slob_run *run, ui
 }
 
 /* First fit in a page: the unit where the block begins, or SLOB_NONE. mm/slob.c: slob_page_alloc. */
-static uint32_t page_take(const struct slob_heap *slob, struct slob_run *run, const struct slob_demand *demand)
+static uint32_t page_take(struct slob_heap *slob, struct slob_run *run, const struct slob_demand *demand)
 {
 	uint32_t units = units_of(slob, demand->size_bytes);
 	uint32_t previous = SLOB_NONE, largest_units = 0;
 	for (uint32_t current = run->first_free; current != run->total_units; current = free_next(slob, run, current)) {
 		uint32_t found_units = free_units(slob, run, current);
 		uint32_t skipped = units_to_align(slob, current, demand);
+		slob->heap.books.steps++;
 		if (found_units >= skipped + units)
 			return cut_block(slob, run, previous, current, skipped, units);
 		if (found_units > largest_units)
@@ -412,6 +413,7 @@ static struct slob_run *search(struct slob_heap *slob, struct slob_run *head, co
 {
 	uint32_t units = units_of(slob, demand->size_bytes);
 	for (struct slob_run *run = head->next; run != head; run = run->next) {
+		slob->heap.books.steps++;
 		if (run->free_units < units || run->largest_units < units || !reserve_record(slob, run))
 			continue;
 		*unit = page_take(slob, run, demand);
@@ -466,6 +468,7 @@ static void merge_free(struct slob_heap *slob, struct slob_run *run, uint32_t un
 	while (next < unit) {
 		previous = next;
 		next = free_next(slob, run, next);
+		slob->heap.books.steps++;
 	}
 	if (unit + units == next && next != run->total_units) {
 		units += free_units(slob, run, next);
