@@ -156,6 +156,7 @@ struct slab_heap {
 	uint64_t now_ns;
 	struct cpu_reaper {
 		uint64_t due_ns;
+		bool is_deferred; /* due, and the cpu is idle */
 		struct kmem_cache
 			*next; /* of a reaping that is told: the cache it comes to; NULL: none, or at the end */
 	} * reapers;
@@ -555,9 +556,10 @@ static void caches_move_as_told(struct slab_heap *heap, struct kmem_cache *cache
 
 /* -------------------------------------------------------------------------------------------------- reaping */
 
-/* kernel/time/timer.c, round_jiffies: timers of the cpus are 3 jiffies apart, of 4 ms (HZ=250). */
+/* kernel/time/timer.c, round_jiffies_common: timers at whole periods, those of the cpus 3 jiffies apart (HZ=250). */
 #define CPU_SKEW_NS 12000000u
 #define NS_PER_MS 1000000u
+#define NS_PER_S 1000000000u
 
 /* Slabs to give back: a fifth of the free limit's. */
 static uint64_t slabs_to_reap(const struct kmem_cache *cache)
@@ -601,24 +603,52 @@ static uint64_t first_node_reap_ns(const struct slab_heap *heap)
 	return heap->now_ns + (period_ms + spread_ms) * NS_PER_MS;
 }
 
+static uint64_t next_due_ns(const struct slab_heap *heap, uint32_t cpu)
+{
+	uint64_t period_ns = heap->config.reap_ms * NS_PER_MS;
+	uint64_t due_ns = (heap->now_ns / period_ns + 1) * period_ns - cpu * (uint64_t)CPU_SKEW_NS % period_ns;
+	return due_ns > heap->now_ns ? due_ns : due_ns + period_ns;
+}
+
+static void reap_now(struct slab_heap *heap, uint16_t cpu)
+{
+	heap->reapers[cpu].is_deferred = false;
+	heap->reapers[cpu].due_ns = next_due_ns(heap, cpu);
+	cache_reap(heap, cpu);
+}
+
+/*
+ * The reaper's work is deferrable (start_cpu_timer): it does not wake an idle cpu, whose arrays stay as they are until
+ * the cpu does something. The first cpu, which keeps the time for all, is taken to be awake.
+ */
 static uint64_t slab_tick(struct object_heap *object_heap, uint64_t now_ns)
 {
 	struct slab_heap *heap = slab_heap_of(object_heap);
-	uint64_t period_ns = heap->config.reap_ms * NS_PER_MS;
 	heap->now_ns = now_ns;
-	if (period_ns == 0 || heap->heap.environment.reaps_told)
+	if (heap->config.reap_ms == 0 || heap->heap.environment.reaps_told)
 		return UINT64_MAX;
 	uint64_t next_ns = UINT64_MAX;
 	for (uint32_t cpu = 0; cpu < heap->heap.cpu_count; cpu++) {
-		uint64_t *due_ns = &heap->reapers[cpu].due_ns;
-		if (*due_ns <= now_ns) {
-			cache_reap(heap, (uint16_t)cpu);
-			*due_ns += (now_ns - *due_ns) / period_ns * period_ns + period_ns;
-		}
-		if (*due_ns < next_ns)
-			next_ns = *due_ns;
+		struct cpu_reaper *reaper = &heap->reapers[cpu];
+		if (reaper->due_ns <= now_ns && cpu == 0)
+			reap_now(heap, 0);
+		else if (reaper->due_ns <= now_ns)
+			reaper->is_deferred = true;
+		/* A deferred one needs to know the time when its cpu wakes. */
+		uint64_t wanted_ns = reaper->is_deferred ? now_ns + NS_PER_S : reaper->due_ns;
+		if (wanted_ns < next_ns)
+			next_ns = wanted_ns;
 	}
 	return next_ns;
+}
+
+/* The cpu does something. */
+static void see_cpu(struct slab_heap *heap, uint16_t cpu)
+{
+	if (cpu >= heap->cpus_online)
+		heap->cpus_online = cpu + 1u;
+	if (heap->reapers[cpu].is_deferred)
+		reap_now(heap, cpu);
 }
 
 /* ------------------------------------------------------------------------------------- reaping that is told */
@@ -666,8 +696,7 @@ static void slab_notice(struct object_heap *object_heap, struct object_cache *ob
 	struct slab_heap *heap = slab_heap_of(object_heap);
 	if (notice->cpu >= heap->heap.cpu_count)
 		return;
-	if (notice->cpu >= heap->cpus_online)
-		heap->cpus_online = notice->cpu + 1u;
+	see_cpu(heap, notice->cpu);
 	struct cpu_reaper *reaper = &heap->reapers[notice->cpu];
 	if (notice->kind == KML_NOTICE_REAP_BEGIN)
 		reaper->next = heap->newest;
@@ -714,8 +743,8 @@ static bool slab_start(struct object_heap *object_heap, const void *config, stru
 	if (!heap->reapers)
 		return kml_fail(error, "slab: no memory for %u cpus", heap->heap.cpu_count);
 	heap->heap.books.metadata_bytes += reaper_bytes;
-	for (uint32_t cpu = 0; cpu < heap->heap.cpu_count; cpu++)
-		heap->reapers[cpu].due_ns = given->reap_ms * NS_PER_MS + cpu * (uint64_t)CPU_SKEW_NS;
+	for (uint32_t cpu = 0; given->reap_ms > 0 && cpu < heap->heap.cpu_count; cpu++)
+		heap->reapers[cpu].due_ns = next_due_ns(heap, cpu);
 	heap->cpus_online = 1;
 	heap->starts_in_early_boot = heap->heap.environment.reaps_told;
 	return true;
@@ -795,12 +824,6 @@ static void cache_drain(struct object_cache *object_cache, uint16_t cpu)
 }
 
 /* ------------------------------------------------------------------------------------------- take and give */
-
-static void see_cpu(struct slab_heap *heap, uint16_t cpu)
-{
-	if (cpu >= heap->cpus_online)
-		heap->cpus_online = cpu + 1u;
-}
 
 /* Without arrays: one object from the lists. */
 static enum kml_status take_from_lists(struct kmem_cache *cache, const struct kml_request *request, uint64_t *object)
