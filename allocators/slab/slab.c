@@ -32,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocators/slab/guard.h"
 #include "allocators/slab/object_heap.h"
 #include "allocators/slab/slab_geometry.h"
 #include "allocators/slab/slab_run.h"
@@ -44,7 +45,7 @@ struct slab_config {
 	uint64_t shared;
 	uint64_t max_order;
 	uint64_t reap_ms, node_reap_ms;
-	uint32_t colouring, percpu, fit;
+	uint32_t colouring, percpu, debug, fit;
 };
 
 enum { OFF, ON };
@@ -109,6 +110,12 @@ static const struct kml_param slab_params[] = {
 	 .default_text = "on",
 	 .choices = off_on,
 	 .help = "off: no arrays, every object from and to the slab lists under one lock"},
+	{.name = "debug",
+	 .type = KML_PARAM_CHOICE,
+	 .offset = offsetof(struct slab_config, debug),
+	 .default_text = "off",
+	 .choices = guard_names,
+	 .help = GUARD_HELP},
 	{.name = "fit",
 	 .type = KML_PARAM_CHOICE,
 	 .offset = offsetof(struct slab_config, fit),
@@ -766,8 +773,8 @@ static bool cache_open(struct object_cache *object_cache)
 	struct slab_heap *heap = heap_of(cache);
 	struct slab_geometry *geometry = &cache->geometry;
 	struct slab_cache *slabs = &cache->slabs;
-	if (!slab_geometry(&object_cache->description, heap->heap.page_bytes, (uint32_t)heap->config.max_order,
-			   geometry))
+	const struct kml_cache described = guard_description(&object_cache->description, heap->config.debug);
+	if (!slab_geometry(&described, heap->heap.page_bytes, (uint32_t)heap->config.max_order, geometry))
 		return false;
 	slabs->align_bytes = geometry->align_bytes;
 	slabs->slot_bytes = geometry->slot_bytes;
@@ -779,6 +786,7 @@ static bool cache_open(struct object_cache *object_cache)
 	if (geometry->index_place == SLAB_INDEX_ON_OBJECT &&
 	    slabs->objects_max > object_cache->object_bytes / geometry->index_width)
 		slabs->objects_max = (uint32_t)(object_cache->object_bytes / geometry->index_width);
+	guard_open(slabs, heap->config.debug);
 	for (uint32_t i = 0; i < LISTS; i++)
 		slab_list_clear(&cache->lists[i]);
 	struct slab_tunables tunables = wanted_tunables(cache);

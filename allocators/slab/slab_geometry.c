@@ -87,9 +87,14 @@ bool slab_geometry(const struct kml_cache *description, uint32_t page_bytes, uin
 	*geometry = (struct slab_geometry){.align_bytes = WORD_BYTES, .index_width = index_width(page_bytes)};
 	if (description->align_bytes > geometry->align_bytes)
 		geometry->align_bytes = description->align_bytes;
-	if (description->object_bytes > (uint64_t)page_bytes << (SLAB_ORDERS - 1))
+	uint64_t largest_bytes = (uint64_t)page_bytes << (SLAB_ORDERS - 1);
+	if (description->object_bytes > largest_bytes || geometry->align_bytes > largest_bytes)
 		return false;
 	geometry->slot_bytes = round_up(round_up(description->object_bytes, WORD_BYTES), geometry->align_bytes);
+	/* A trace may not tell the alignment; what slabinfo says of the slot then stands for it. */
+	uint64_t recorded = description->recorded_slot_bytes & ~(uint64_t)(WORD_BYTES - 1);
+	if (description->align_bytes == 0 && recorded > geometry->slot_bytes)
+		geometry->slot_bytes = recorded;
 	if (geometry->index_width == 1 && geometry->slot_bytes < OBJECT_MIN_BYTES)
 		geometry->slot_bytes = round_up(OBJECT_MIN_BYTES, geometry->align_bytes);
 	geometry->colour_bytes = geometry->align_bytes > CACHE_LINE_BYTES ? geometry->align_bytes : CACHE_LINE_BYTES;
