@@ -503,6 +503,9 @@ static bool set_geometry(struct slub_cache *cache)
 	uint32_t fallback_order = object_order(&heap->heap, slot.bytes);
 	if (config->order != 0)
 		order = config->order - 1 < fallback_order ? fallback_order : config->order - 1;
+	while (((uint64_t)heap->heap.page_bytes << order) / slot.bytes > SLUB_OBJECTS_PER_SLAB &&
+	       order > fallback_order)
+		order--;
 	uint64_t objects = ((uint64_t)heap->heap.page_bytes << order) / slot.bytes;
 	if (objects > SLUB_OBJECTS_PER_SLAB)
 		return false;
