@@ -7,6 +7,7 @@
  *   caches.c      the cache table: names, geometry of the first slabinfo, the size classes of kmalloc
  *   lifetimes.c   pairs allocations with frees (pages.c keeps what lies in each page)
  *   warm.c        caches of what stayed unknown; objects known only from the first slabinfo
+ *   layout.c      alignment and flags of caches that slots and pages tell
  *   place.c       snapshots to their place in the stream
  *   write.c       dense ids, and the .kmt
  */
@@ -202,6 +203,9 @@ bool import_free_untraced(struct import *import, uint32_t event, uint32_t lifeti
 /* warm.c */
 bool import_settle_caches(struct import *import, struct kml_error *error);
 bool import_warm_unseen(struct import *import, struct kml_error *error);
+
+/* layout.c */
+void import_complete_caches(struct import *import);
 
 /* place.c */
 bool import_place_snapshots(struct import *import, struct kml_error *error);

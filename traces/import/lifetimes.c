@@ -9,6 +9,9 @@
  *   a free that names another cache  caches were merged: the allocation's name stays
  * Pages follow the same rules in pages.c. O(n), 48 bytes a lifetime and 16 an action.
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "kmemlab/support/error.h"
 #include "traces/import/internal.h"
 
@@ -199,6 +202,26 @@ static bool drain(struct import *import, uint32_t event, struct kml_error *error
 	return import_add_action(import, event, KMT_REAP, IMPORT_NONE, false, error);
 }
 
+/* "... PHASE_BEGIN 11 shrink ...": every cache was shrunk now, through /sys/kernel/slab. No event of the kernel's says
+ * so.
+ */
+static bool begins_shrink(const struct import *import, const struct stored_event *raw)
+{
+	const char *text = raw->name == IMPORT_NONE ? "" : import->names.items[raw->name];
+	const char *phase = strstr(text, "PHASE_BEGIN ");
+	char word[16];
+
+	return phase != NULL && sscanf(phase, "PHASE_BEGIN %*u %15s", word) == 1 && strcmp(word, "shrink") == 0;
+}
+
+static bool mark(struct import *import, uint32_t event, struct kml_error *error)
+{
+	if (!import_add_action(import, event, KMT_MARK, IMPORT_NONE, false, error))
+		return false;
+	return !begins_shrink(import, &import->events.items[event]) ||
+	       import_add_action(import, event, KMT_SHRINK, IMPORT_NONE, false, error);
+}
+
 static bool pair_event(struct import *import, uint32_t event, struct kml_error *error)
 {
 	switch ((enum raw_kind)import->events.items[event].kind) {
@@ -219,7 +242,7 @@ static bool pair_event(struct import *import, uint32_t event, struct kml_error *
 	case RAW_SLAB_DRAIN:
 		return drain(import, event, error);
 	case RAW_MARK:
-		return import_add_action(import, event, KMT_MARK, IMPORT_NONE, false, error);
+		return mark(import, event, error);
 	default:
 		return true;
 	}

@@ -152,7 +152,18 @@ static bool write_mark(struct writing *writing, const struct stored_event *raw, 
 	return kmt_write_event(writing->writer, event, error) && kmt_write_snapshot(writing->writer, &snapshot, error);
 }
 
-/* Events without an object: marks and drains. */
+/* Each cache by itself, as sysfs does it: the page allocator's lists stay as they are. */
+static bool write_shrinks(struct writing *writing, struct kmt_event *event, struct kml_error *error)
+{
+	for (uint32_t i = 0; i < writing->import->caches.count; i++) {
+		event->cache = (uint16_t)i;
+		if (!kmt_write_event(writing->writer, event, error))
+			return false;
+	}
+	return true;
+}
+
+/* Events without an object: marks, shrinks and drains. */
 static bool write_plain(struct writing *writing, const struct action *action, const struct stored_event *raw,
 			struct kml_error *error)
 {
@@ -164,6 +175,8 @@ static bool write_plain(struct writing *writing, const struct action *action, co
 
 	if (action->op == KMT_MARK)
 		return write_mark(writing, raw, &event, error);
+	if (action->op == KMT_SHRINK)
+		return write_shrinks(writing, &event, error);
 	event.size_bytes = raw->bytes_requested;
 	event.granted_bytes = raw->bytes_allocated;
 	event.order = raw->order;

@@ -1,0 +1,78 @@
+/*
+ * layout.c - what neither slabinfo nor a table tells of a cache, told by what they do tell.
+ *
+ * slabinfo gives the slot (object and padding), events the object; between the two lie the alignment and, where SLUB's
+ * free pointer may not overlay the object, a word for it (mm/slub.c: calculate_sizes):
+ *
+ *     slot = ALIGN(ALIGN(object, 8) [+ 8 with a constructor or type-safety by RCU], align)
+ *
+ * Where the flags and the alignment known do not make up the slot, the smallest change that does is taken: a
+ * constructor; cache lines (SLAB_HWCACHE_ALIGN); both; a larger power of two; else the object is taken to fill its
+ * slot. A cache whose slabs are taken from reclaimable pages is reclaimable (SLAB_RECLAIM_ACCOUNT).
+ */
+#include "traces/import/internal.h"
+
+enum { WORD_BYTES = 8, CACHE_LINE_BYTES = 64 };
+
+static uint64_t align_up(uint64_t bytes, uint64_t align)
+{
+	return (bytes + align - 1) / align * align;
+}
+
+static uint64_t slot_of(uint64_t object_bytes, uint64_t align_bytes, bool has_word)
+{
+	uint64_t bytes = align_up(object_bytes, WORD_BYTES) + (has_word ? WORD_BYTES : 0);
+
+	return align_up(bytes, align_bytes > WORD_BYTES ? align_bytes : WORD_BYTES);
+}
+
+static bool has_word(const struct kmt_cache *cache)
+{
+	return (cache->flags & (KMT_CACHE_CONSTRUCTOR | KMT_CACHE_TYPESAFE_BY_RCU)) != 0;
+}
+
+/* SLAB keeps no free pointer: its slots have no word, whatever the flags. */
+static bool is_explained(const struct kmt_cache *cache)
+{
+	return slot_of(cache->object_bytes, cache->align_bytes, false) == cache->slot_bytes ||
+	       (has_word(cache) && slot_of(cache->object_bytes, cache->align_bytes, true) == cache->slot_bytes);
+}
+
+static void explain(struct kmt_cache *cache)
+{
+	for (uint64_t align = cache->align_bytes;; align = CACHE_LINE_BYTES) {
+		for (int word = 0; word <= 1; word++) {
+			if (slot_of(cache->object_bytes, align, word) != cache->slot_bytes)
+				continue;
+			cache->align_bytes = align;
+			cache->flags |= word ? KMT_CACHE_CONSTRUCTOR : 0;
+			return;
+		}
+		if (align >= CACHE_LINE_BYTES)
+			break;
+	}
+	for (uint64_t align = 2 * WORD_BYTES; align <= cache->slot_bytes / 2; align *= 2) {
+		if (slot_of(cache->object_bytes, align, false) != cache->slot_bytes)
+			continue;
+		cache->align_bytes = align;
+		return;
+	}
+	cache->object_bytes = cache->slot_bytes;
+}
+
+void import_complete_caches(struct import *import)
+{
+	for (uint32_t i = 0; i < import->caches.count; i++) {
+		struct kmt_cache *cache = &import->caches.items[i];
+		/* SLOB has no slabs: its sizes are requests. */
+		bool known = cache->pages_per_slab > 0 && cache->slot_bytes > 0 && cache->object_bytes > 0;
+		if (known && cache->object_bytes <= cache->slot_bytes && !is_explained(cache))
+			explain(cache);
+	}
+	for (uint32_t i = 0; i < import->lifetimes.count; i++) {
+		const struct lifetime *block = &import->lifetimes.items[i];
+		bool is_slab = block->is_page && (block->flags & KMT_SLAB_PAGE) != 0;
+		if (is_slab && (block->flags & KML_RECLAIMABLE) != 0 && block->cache < import->caches.count)
+			import->caches.items[block->cache].flags |= KMT_CACHE_RECLAIMABLE;
+	}
+}
