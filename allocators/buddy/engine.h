@@ -148,14 +148,14 @@ struct buddy_config {
 };
 
 /* Parameters of every system, for a configuration struct whose member `common` is a struct buddy_config. */
+#define BUDDY_UNIT_PARAM(config_type)                                                                                  \
+	{                                                                                                              \
+		.name = "unit", .type = KML_PARAM_SIZE, .offset = offsetof(config_type, common.unit_bytes),            \
+		.default_text = "auto", .minimum = 1, .maximum = 1ull << 40,                                           \
+		.help = "smallest block; auto: 16 bytes for objects, the page size below an object allocator"          \
+	}
 #define BUDDY_COMMON_PARAMS(config_type)                                                                               \
-	{.name = "unit",                                                                                               \
-	 .type = KML_PARAM_SIZE,                                                                                       \
-	 .offset = offsetof(config_type, common.unit_bytes),                                                           \
-	 .default_text = "auto",                                                                                       \
-	 .minimum = 1,                                                                                                 \
-	 .maximum = 1ull << 40,                                                                                        \
-	 .help = "smallest block; auto: 16 bytes for objects, the page size below an object allocator"},               \
+	BUDDY_UNIT_PARAM(config_type),                                                                                 \
 	{                                                                                                              \
 		.name = "policy", .type = KML_PARAM_CHOICE, .offset = offsetof(config_type, common.policy),            \
 		.default_text = "lifo", .choices = buddy_policy_names,                                                 \
