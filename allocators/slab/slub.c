@@ -5,10 +5,11 @@
  * has one list of partial slabs. Free lists are chains through the free objects. A full slab is on no list: it comes
  * back to one when an object of it is freed.
  *
- *      alloc:  cpu free list -> the cpu slab's own list, taken whole -> cpu partial list -> node list (the first
- * becomes the cpu slab, more go to the cpu partial list) -> new slab free:   own cpu slab: push. Else push on the slab;
- * if it was full it goes to this cpu's partial list, which moves to the node when it is long enough. Empty on the
- * node's list, and that has min_partial: given back.
+ *   alloc  the cpu's free list; the cpu slab's own list, taken whole; the cpu partial list; the node's list (the first
+ *          becomes the cpu slab, some more go to the cpu partial list); a new slab
+ *   free   of the own cpu slab: push. Else push on its slab. If that was full, it goes to this cpu's partial list,
+ * which first moves to the node if it is long enough already. If it is empty and on the node's list: freed when that
+ *          list has min_partial slabs
  *
  * percpu=off is the form that the kernel uses for caches under debugging: one list under one lock, object by object
  * (alloc_single_from_partial, free_to_partial_list); percpu=slab is CONFIG_SLUB_CPU_PARTIAL=n.
