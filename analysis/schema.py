@@ -88,17 +88,19 @@ SUMMARY = _columns(
     (_count, "mean_requested_bytes mean_granted_bytes mean_held_bytes"),
     (_number, "internal_fragmentation slab_slack jw1 jw2 jw3 jw4"),
     (_optional_number, "unusable_index_order4_mean"),
-    (_count, " ".join(WASTE_COLUMNS) + " splits merges"),
+    (_count, " ".join(WASTE_COLUMNS) + " splits merges steps"),
 )
 SAMPLES = _columns(
     (_count, "sample event time_ns live_blocks requested_bytes granted_bytes held_bytes metadata_bytes"),
-    (_count, "free_bytes largest_free_bytes " + " ".join(WASTE_COLUMNS) + " splits merges"),
+    (_count, "free_bytes largest_free_bytes " + " ".join(WASTE_COLUMNS) + " splits merges steps"),
+    (_count, "slabs slab_bytes slab_objects live_objects"),
 )
 ORDERS = _columns(
     (_count, "sample time_ns order block_bytes free_blocks"),
     (_number, "unusable_index extfrag_index"),
 )
 MAP = _columns((_count, "sample time_ns cell_bytes"), (_cells, "occupancy"))
+SLABS = _columns((_count, "snapshot time_ns"), (_text, "label"), (_count, "fill_tenths slabs slab_bytes live_objects live_bytes"))
 TIMING = _columns((_count, "events elapsed_ns"), (_number, "ns_per_event"))
 
 FILES = {
@@ -106,6 +108,7 @@ FILES = {
     "samples.csv": SAMPLES,
     "orders.csv": ORDERS,
     "map.csv": MAP,
+    "slabs.csv": SLABS,
     "timing.csv": TIMING,
 }
 # Of an invalid cell these are all that is known.

@@ -36,15 +36,28 @@
 
 enum { LISTS_MAX = 256, CHILD_OK = 0, CHILD_CANNOT_WRITE = 3 };
 
-/* What runs when no --allocator is given: every registered allocator, and these. */
+#define ANY_LEVEL (1u << REPLAY_ALL | 1u << REPLAY_OBJECTS | 1u << REPLAY_PAGES)
+#define OBJECT_LEVELS (1u << REPLAY_ALL | 1u << REPLAY_OBJECTS)
+
+/*
+ * What runs when no --allocator is given: every page allocator alone, every object strategy on BACKING where there are
+ * objects, and these.
+ */
+#define BACKING "/binary"
 static const struct {
 	const char *spec;
 	uint32_t levels; /* a bit for each */
 } variants[] = {
-	{"binary:policy=fifo", 1u << REPLAY_ALL | 1u << REPLAY_OBJECTS | 1u << REPLAY_PAGES},
-	{"binary:policy=lowest", 1u << REPLAY_ALL | 1u << REPLAY_OBJECTS | 1u << REPLAY_PAGES},
+	{"binary:policy=fifo", ANY_LEVEL},
+	{"binary:policy=lowest", ANY_LEVEL},
 	{"binary:max_order=10", 1u << REPLAY_PAGES}, /* mm/page_alloc.c: blocks of at most 2^10 pages */
-	{"kary:k=4", 1u << REPLAY_ALL | 1u << REPLAY_OBJECTS | 1u << REPLAY_PAGES},
+	{"kary:k=4", ANY_LEVEL},
+	{"slub:profile=linux-6.1/binary", OBJECT_LEVELS},
+	{"slub:merge=on/binary", OBJECT_LEVELS},
+	{"slub:percpu=off/binary", OBJECT_LEVELS},
+	{"slub/fibonacci", OBJECT_LEVELS},
+	{"slub/weighted", OBJECT_LEVELS},
+	{"slub/best_fit", OBJECT_LEVELS},
 };
 
 enum {
@@ -214,9 +227,10 @@ struct plan {
 	struct trace *traces;
 	struct cell *cells;
 	uint32_t cell_count;
-	char out[3072];     /* the final folder */
-	char partial[3200]; /* the folder while the run is made */
-	char parts[3300];   /* the rows of each cell, while they wait */
+	char (*stacks)[128]; /* specs of the registered object strategies on BACKING, by their place in the registry */
+	char out[3072];      /* the final folder */
+	char partial[3200];  /* the folder while the run is made */
+	char parts[3300];    /* the rows of each cell, while they wait */
 	glob_t shipped;
 	/* Shared with the children. */
 	struct cell_report *reports;
@@ -342,12 +356,24 @@ static void add_cell(struct plan *plan, const struct trace *trace, enum replay_l
 	cell->options.level = level;
 }
 
+/* The spec of an object strategy on the page allocator that all are compared on; the plan keeps it. */
+static const char *on_backing(struct plan *plan, size_t index, const char *name)
+{
+	char *spec = plan->stacks[index];
+	snprintf(spec, sizeof plan->stacks[index], "%s" BACKING, name);
+	return spec;
+}
+
 static void add_default_cells(struct plan *plan, const struct trace *trace, enum replay_level level)
 {
 	size_t count;
 	const struct kml_allocator *const *registry = kml_registry(&count);
-	for (size_t i = 0; i < count; i++)
-		add_cell(plan, trace, level, registry[i]->name);
+	for (size_t i = 0; i < count; i++) {
+		bool of_objects = registry[i]->layer == KML_LAYER_OBJECTS;
+		if (!of_objects || (OBJECT_LEVELS & (1u << level)))
+			add_cell(plan, trace, level,
+				 of_objects ? on_backing(plan, i, registry[i]->name) : registry[i]->name);
+	}
 	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
 		if (variants[i].levels & (1u << level))
 			add_cell(plan, trace, level, variants[i].spec);
@@ -369,9 +395,10 @@ static bool make_plan(struct plan *plan, struct kml_error *error)
 	size_t rounds = arguments->timing_rounds ? arguments->timing_rounds : 1;
 	plan->cells = calloc(most, sizeof *plan->cells);
 	plan->faults = calloc(most, sizeof *plan->faults);
+	plan->stacks = calloc(registered, sizeof *plan->stacks);
 	plan->reports = shared(most * sizeof *plan->reports);
 	plan->round_ns = shared(most * rounds * sizeof *plan->round_ns);
-	if (!plan->cells || !plan->faults || !plan->reports || !plan->round_ns)
+	if (!plan->cells || !plan->faults || !plan->stacks || !plan->reports || !plan->round_ns)
 		return kml_fail(error, "out of memory for %zu cells", most);
 	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): free_plan frees the traces */
 	for (uint32_t t = 0; t < arguments->trace_count; t++) {
@@ -936,6 +963,7 @@ static void free_plan(struct plan *plan)
 	free(plan->traces);
 	free(plan->cells);
 	free(plan->faults);
+	free(plan->stacks);
 	globfree(&plan->shipped);
 }
 

@@ -25,13 +25,16 @@ static const struct {
 			      "failed_no_run,failed_impossible,peak_requested_bytes,peak_granted_bytes,"
 			      "peak_held_bytes,peak_metadata_bytes,mean_requested_bytes,mean_granted_bytes,"
 			      "mean_held_bytes,internal_fragmentation,slab_slack,jw1,jw2,jw3,jw4,"
-			      "unusable_index_order4_mean," WASTE "splits,merges\n"},
+			      "unusable_index_order4_mean," WASTE "splits,merges,steps\n"},
 	[CELL_SAMPLES] = {"samples.csv",
 			  KEY "sample,event,time_ns,live_blocks,requested_bytes,granted_bytes,held_bytes,"
-			      "metadata_bytes,free_bytes,largest_free_bytes," WASTE "splits,merges\n"},
+			      "metadata_bytes,free_bytes,largest_free_bytes," WASTE "splits,merges,steps,slabs,"
+			      "slab_bytes,slab_objects,live_objects\n"},
 	[CELL_ORDERS] = {"orders.csv",
 			 KEY "sample,time_ns,order,block_bytes,free_blocks,unusable_index,extfrag_index\n"},
 	[CELL_MAP] = {"map.csv", KEY "sample,time_ns,cell_bytes,occupancy\n"},
+	[CELL_SLABS] = {"slabs.csv",
+			KEY "snapshot,time_ns,label,fill_tenths,slabs,slab_bytes,live_objects,live_bytes\n"},
 };
 
 /* The order whose unusable index is averaged: 64 KiB, beyond what per-cpu lists and slabs ask for. */
@@ -91,7 +94,7 @@ struct cell_run {
 	bool recorded;
 	FILE *const *streams;
 	uint32_t page_bytes;
-	uint64_t samples, order_samples;
+	uint64_t samples, order_samples, slab_snapshots;
 	int64_t unusable_sum; /* of MEAN_ORDER, in thousandths */
 };
 
@@ -109,10 +112,29 @@ static void write_waste(const struct kml_stats *stats, FILE *stream)
 {
 	for (int kind = 0; kind < KML_WASTE_KINDS; kind++)
 		fprintf(stream, ",%" PRIu64, stats->waste_bytes[kind]);
-	fprintf(stream, ",%" PRIu64 ",%" PRIu64 "\n", stats->splits, stats->merges);
 }
 
-static void write_sample(struct cell_run *run, const struct replay_sample *sample)
+static void write_work(const struct kml_stats *stats, FILE *stream)
+{
+	fprintf(stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, stats->splits, stats->merges, stats->steps);
+}
+
+/* The slabs of all caches together; zeros where the stack has none. */
+static void write_caches(const struct kml_heap *heap, FILE *stream)
+{
+	uint64_t slabs = 0, slab_bytes = 0, slab_objects = 0, live_objects = 0;
+	struct kml_cache_stats stats;
+	for (uint32_t i = 0; heap->allocator->cache_stats && heap->allocator->cache_stats(heap, i, &stats); i++) {
+		slabs += stats.slabs;
+		slab_bytes += stats.slab_bytes;
+		slab_objects += stats.total_objects;
+		live_objects += stats.live_objects;
+	}
+	fprintf(stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", slabs, slab_bytes, slab_objects,
+		live_objects);
+}
+
+static void write_sample(struct cell_run *run, const struct replay_sample *sample, const struct kml_heap *heap)
 {
 	const struct kml_stats *stats = &sample->stats;
 	FILE *stream = begin_row(run, CELL_SAMPLES, run->samples);
@@ -124,6 +146,8 @@ static void write_sample(struct cell_run *run, const struct replay_sample *sampl
 	fprintf(stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, stats->metadata_bytes, stats->free_bytes,
 		stats->largest_free_bytes);
 	write_waste(stats, stream);
+	write_work(stats, stream);
+	write_caches(heap, stream);
 }
 
 /* Thousandths as the kernel prints them, truncated already. */
@@ -172,11 +196,11 @@ static bool observe(void *context, const struct replay_sample *sample, const str
 		    const struct kml_arena *arena)
 {
 	struct cell_run *run = context;
-	write_sample(run, sample);
+	struct kml_heap *heap = kml_stack_top(stack);
+	write_sample(run, sample, heap);
 	write_map(run, sample, arena);
 	if (!run->recorded) {
 		struct kml_free_area areas[KML_FREE_AREAS_MAX];
-		struct kml_heap *heap = kml_stack_top(stack);
 		struct free_orders orders;
 		uint32_t count = heap->allocator->free_areas(heap, areas);
 		free_orders_from_areas(&orders, areas, count, run->page_bytes);
@@ -186,14 +210,95 @@ static bool observe(void *context, const struct replay_sample *sample, const str
 	return true;
 }
 
+/* ------------------------------------------------------------------------------------- how full the slabs are */
+
+enum { FILL_TENTHS = 10 };
+
+struct fill {
+	const struct kml_arena *arena;
+	const void *run; /* the slab whose blocks are passing, NULL: none */
+	uint64_t run_bytes, run_block_bytes, run_live_bytes, run_live_objects;
+	struct {
+		uint64_t slabs, slab_bytes, live_objects, live_bytes;
+	} tenths[FILL_TENTHS + 1];
+};
+
+static void close_run(struct fill *fill)
+{
+	if (!fill->run)
+		return;
+	uint64_t blocks = fill->run_block_bytes ? fill->run_block_bytes : 1;
+	uint64_t tenth = (fill->run_live_bytes * FILL_TENTHS + blocks - 1) / blocks;
+	fill->tenths[tenth].slabs++;
+	fill->tenths[tenth].slab_bytes += fill->run_bytes;
+	fill->tenths[tenth].live_objects += fill->run_live_objects;
+	fill->tenths[tenth].live_bytes += fill->run_live_bytes;
+	fill->run = NULL;
+}
+
+/* Bytes of the pages about this one that have the same owner. */
+static uint64_t run_bytes_at(const struct kml_arena *arena, uint64_t address)
+{
+	uint64_t pages = arena->size_bytes >> arena->page_shift;
+	uint64_t first = address >> arena->page_shift, end = first + 1;
+	const void *owner = arena->pages[first].owner;
+	while (first > 0 && arena->pages[first - 1].owner == owner)
+		first--;
+	while (end < pages && arena->pages[end].owner == owner)
+		end++;
+	return (end - first) << arena->page_shift;
+}
+
+static bool visit_fill(void *context, const struct kml_block *block)
+{
+	struct fill *fill = context;
+	const struct kml_arena *arena = fill->arena;
+	bool inside = kml_arena_has(arena, block->address, block->size_bytes);
+	const void *owner = inside ? arena->pages[block->address >> arena->page_shift].owner : NULL;
+	if (owner != fill->run) {
+		close_run(fill);
+		fill->run = owner;
+		fill->run_bytes = owner ? run_bytes_at(arena, block->address) : 0;
+		fill->run_block_bytes = fill->run_live_bytes = fill->run_live_objects = 0;
+	}
+	if (!owner || block->state == KML_BLOCK_PADDING)
+		return true;
+	fill->run_block_bytes += block->size_bytes;
+	if (block->state == KML_BLOCK_GRANTED) {
+		fill->run_live_bytes += block->size_bytes;
+		fill->run_live_objects++;
+	}
+	return true;
+}
+
+/* How many slabs are how full: a look at every block, at the recorded kernel's own snapshots only. */
+static void write_fill(struct cell_run *run, const struct kmt_snapshot *snapshot, const struct kml_heap *heap,
+		       const struct kml_arena *arena)
+{
+	struct fill fill = {.arena = arena};
+	heap->allocator->walk(heap, visit_fill, &fill);
+	close_run(&fill);
+	for (int tenth = 0; tenth <= FILL_TENTHS; tenth++) {
+		FILE *stream = fill.tenths[tenth].slabs > 0 ? begin_row(run, CELL_SLABS, run->slab_snapshots) : NULL;
+		if (!stream)
+			continue;
+		fprintf(stream, ",%" PRIu64 ",", snapshot->time_ns);
+		cell_write_text(snapshot->label ? snapshot->label : "", stream);
+		fprintf(stream, ",%d,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", tenth,
+			fill.tenths[tenth].slabs, fill.tenths[tenth].slab_bytes, fill.tenths[tenth].live_objects,
+			fill.tenths[tenth].live_bytes);
+	}
+	run->slab_snapshots++;
+}
+
 /* What the recorded kernel had free, it has told itself. */
 static bool observe_snapshot(void *context, const struct kmt_snapshot *snapshot, const struct kml_stack *stack,
 			     const struct kml_arena *arena)
 {
-	(void)stack;
-	(void)arena;
 	struct cell_run *run = context;
 	struct free_orders orders;
+	if (snapshot->kind == KMT_SNAPSHOT_SLABINFO && run->allocator->layer == KML_LAYER_OBJECTS)
+		write_fill(run, snapshot, kml_stack_top(stack), arena);
 	if (run->recorded && snapshot->kind == KMT_SNAPSHOT_BUDDYINFO &&
 	    free_orders_from_buddyinfo(&orders, snapshot->text))
 		write_orders(run, &orders, snapshot->time_ns);
@@ -228,6 +333,8 @@ static void write_summary(const struct cell_run *run, const struct replay_result
 		fputc(',', stream);
 	}
 	write_waste(&result->at_peak_held.stats, stream);
+	write_work(&result->at_end.stats, stream);
+	fputc('\n', stream);
 }
 
 /* A cell that did no work is no result. */

@@ -12,7 +12,7 @@
 #include "workloads/replay.h"
 #include "workloads/scan.h"
 
-enum cell_file { CELL_SUMMARY, CELL_SAMPLES, CELL_ORDERS, CELL_MAP, CELL_FILES };
+enum cell_file { CELL_SUMMARY, CELL_SAMPLES, CELL_ORDERS, CELL_MAP, CELL_SLABS, CELL_FILES };
 /* "summary.csv", ... */
 const char *cell_file_name(enum cell_file file);
 /* The header line, with its newline. */
