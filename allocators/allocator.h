@@ -381,8 +381,8 @@ struct kml_allocator {
 	void (*notice)(struct kml_heap *heap, const struct kml_notice *notice);
 	/* The clock of the trace has come to now_ns (first call: 0); the answer is when to call again. */
 	uint64_t (*tick)(struct kml_heap *heap, uint64_t now_ns);
-	/* Memory given to a PAGES allocator that starts empty; whole units that it does not have yet. */
-	enum kml_status (*page_add)(struct kml_heap *heap, uint64_t address, uint64_t size_bytes);
+	/* Memory given, by a cpu, to a PAGES allocator that starts empty; whole units that it does not have yet. */
+	enum kml_status (*page_add)(struct kml_heap *heap, uint64_t address, uint64_t size_bytes, uint16_t cpu);
 };
 
 #endif

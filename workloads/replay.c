@@ -527,7 +527,7 @@ static void add_pages(struct replay *replay, const struct kmt_event *event)
 	uint64_t size_bytes = (uint64_t)replay->page_bytes << event->order;
 	bool inside = event->order < 32 && event->address <= replay->arena->size_bytes &&
 		      size_bytes <= replay->arena->size_bytes - event->address;
-	if (!inside || heap->allocator->page_add(heap, event->address, size_bytes) != KML_OK)
+	if (!inside || heap->allocator->page_add(heap, event->address, size_bytes, event->cpu) != KML_OK)
 		replay->result->refused_page_adds++;
 }
 

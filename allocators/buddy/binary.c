@@ -106,9 +106,9 @@ static enum kml_status binary_free(struct kml_heap *heap, const struct kml_relea
 }
 
 /* Only a heap that starts empty is given memory, and that is a zone. */
-static enum kml_status binary_page_add(struct kml_heap *heap, uint64_t address, uint64_t size_bytes)
+static enum kml_status binary_page_add(struct kml_heap *heap, uint64_t address, uint64_t size_bytes, uint16_t cpu)
 {
-	return heap->allocator == &kml_binary ? KML_IMPOSSIBLE : zone_page_add(heap, address, size_bytes);
+	return heap->allocator == &kml_binary ? KML_IMPOSSIBLE : zone_page_add(heap, address, size_bytes, cpu);
 }
 
 #define SWITCH(parameter, text)                                                                                        \

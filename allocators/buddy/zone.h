@@ -97,7 +97,6 @@ struct zone {
 	bool starts_empty;                                /* memory comes by zone_page_add */
 	bool has_begun, is_up;                            /* the first request has come; the cpu lists are open */
 	uint64_t boot_requests;                           /* requests and frees until then */
-	uint16_t last_cpu;                                /* of the last request */
 	uint64_t nonempty[ZONE_TYPES];                    /* a bit an order */
 	uint64_t free_count[ZONE_ORDERS_MAX][ZONE_TYPES]; /* fresh ones included */
 
@@ -180,7 +179,7 @@ void zone_stats(const struct kml_heap *heap, struct kml_stats *stats);
 uint32_t zone_free_areas(const struct kml_heap *heap, struct kml_free_area *areas);
 void zone_walk(const struct kml_heap *heap, kml_visit *visit, void *context);
 bool zone_validate(const struct kml_heap *heap, struct kml_error *error);
-enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t size_bytes);
+enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t size_bytes, uint16_t cpu);
 #define ZONE_OPERATIONS                                                                                                \
 	.destroy = zone_destroy, .alloc = zone_alloc, .free = zone_free, .usable = zone_usable, .shrink = zone_shrink, \
 	.drain = zone_drain, .stats = zone_stats, .free_areas = zone_free_areas, .walk = zone_walk,                    \

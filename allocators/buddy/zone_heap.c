@@ -259,19 +259,19 @@ static void open_cpu_lists(struct zone *zone)
  * the tail of its list. Later it is memory that the kernel had kept, freed page by page like any other
  * (free_reserved_page).
  */
-static void add_block(struct zone *zone, uint64_t page, uint32_t order)
+static void add_block(struct zone *zone, uint64_t page, uint32_t order, uint16_t cpu)
 {
 	zone->managed_pages += 1ull << order;
 	zone->block_count++;
 	zone->pages[page].order = (uint8_t)order;
 	kml_arena_take(zone->arena, page << zone->page_shift, order_bytes(zone, order));
 	if (zone->has_begun && zone->rules.percpu && order <= ZONE_COSTLY_ORDER)
-		zone_cpu_give(zone, zone->last_cpu, page, order);
+		zone_cpu_give(zone, cpu, page, order);
 	else
 		zone_free_block(zone, page, order, zone_block_type(zone, page), !zone->has_begun);
 }
 
-enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t size_bytes)
+enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t size_bytes, uint16_t cpu)
 {
 	struct zone *zone = zone_of(heap);
 	uint64_t page = address >> zone->page_shift, count = size_bytes >> zone->page_shift;
@@ -291,7 +291,7 @@ enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t 
 		uint32_t order = zone->has_begun ? 0 : zone->rules.max_order;
 		while ((page & ((1ull << order) - 1)) != 0 || page + (1ull << order) > end)
 			order--;
-		add_block(zone, page, order);
+		add_block(zone, page, order, cpu);
 		page += 1ull << order;
 	}
 	return KML_OK;
@@ -300,7 +300,6 @@ enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t 
 /* Another request or free comes, from this cpu. */
 static void note_call(struct zone *zone, uint16_t cpu)
 {
-	zone->last_cpu = cpu;
 	if (__builtin_expect(zone->is_up, 1))
 		return;
 	zone->has_begun = true;
