@@ -93,7 +93,7 @@ SUMMARY = _columns(
 SAMPLES = _columns(
     (_count, "sample event time_ns live_blocks requested_bytes granted_bytes held_bytes metadata_bytes"),
     (_count, "free_bytes largest_free_bytes " + " ".join(WASTE_COLUMNS) + " splits merges steps"),
-    (_count, "slabs slab_bytes slab_objects live_objects"),
+    (_count, "caches slabs slab_bytes slab_objects live_objects"),
 )
 ORDERS = _columns(
     (_count, "sample time_ns order block_bytes free_blocks"),

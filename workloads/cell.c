@@ -28,7 +28,7 @@ static const struct {
 			      "unusable_index_order4_mean," WASTE "splits,merges,steps\n"},
 	[CELL_SAMPLES] = {"samples.csv",
 			  KEY "sample,event,time_ns,live_blocks,requested_bytes,granted_bytes,held_bytes,"
-			      "metadata_bytes,free_bytes,largest_free_bytes," WASTE "splits,merges,steps,slabs,"
+			      "metadata_bytes,free_bytes,largest_free_bytes," WASTE "splits,merges,steps,caches,slabs,"
 			      "slab_bytes,slab_objects,live_objects\n"},
 	[CELL_ORDERS] = {"orders.csv",
 			 KEY "sample,time_ns,order,block_bytes,free_blocks,unusable_index,extfrag_index\n"},
@@ -119,19 +119,23 @@ static void write_work(const struct kml_stats *stats, FILE *stream)
 	fprintf(stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, stats->splits, stats->merges, stats->steps);
 }
 
-/* The slabs of all caches together; zeros where the stack has none. */
+/* The slabs of all caches together; zeros where the stack has none. A cache without slabs of its own is passed by: SLOB
+ * tells its pages once, with the objects of all caches in them. */
 static void write_caches(const struct kml_heap *heap, FILE *stream)
 {
-	uint64_t slabs = 0, slab_bytes = 0, slab_objects = 0, live_objects = 0;
+	uint64_t caches = 0, slabs = 0, slab_bytes = 0, slab_objects = 0, live_objects = 0;
 	struct kml_cache_stats stats;
 	for (uint32_t i = 0; heap->allocator->cache_stats && heap->allocator->cache_stats(heap, i, &stats); i++) {
+		if (stats.slabs == 0)
+			continue;
+		caches++;
 		slabs += stats.slabs;
 		slab_bytes += stats.slab_bytes;
 		slab_objects += stats.total_objects;
 		live_objects += stats.live_objects;
 	}
-	fprintf(stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", slabs, slab_bytes, slab_objects,
-		live_objects);
+	fprintf(stream, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", caches, slabs, slab_bytes,
+		slab_objects, live_objects);
 }
 
 static void write_sample(struct cell_run *run, const struct replay_sample *sample, const struct kml_heap *heap)
