@@ -12,7 +12,9 @@
 #define KML_ALLOCATORS(X)                                                                                              \
 	X(best_fit)                                                                                                    \
 	X(binary)                                                                                                      \
-	X(dual) X(fibonacci) X(first_fit) X(kary) X(nop) X(recorded) X(slab) X(slob) X(slub) X(tertiary) X(weighted)
+	X(dual)                                                                                                        \
+	X(fibonacci) X(first_fit) X(kary) X(nop) X(recorded) X(slab) X(slob) X(solaris) X(slub) X(tertiary)            \
+		X(weighted)
 
 #define DECLARE(name) extern const struct kml_allocator kml_##name;
 KML_ALLOCATORS(DECLARE)

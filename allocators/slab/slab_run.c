@@ -55,16 +55,23 @@ static void book_slab(const struct slab *slab, int64_t sign)
 struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit fit, uint64_t colour_bytes,
 			 const struct kml_request *request, enum kml_status *status)
 {
+	uint64_t asked_bytes = (uint64_t)cache->cache.heap->page_bytes << order;
+	return slab_create_sized(cache, asked_bytes, fit, colour_bytes, request, status);
+}
+
+struct slab *slab_create_sized(struct slab_cache *cache, uint64_t asked_bytes, enum slab_fit fit, uint64_t colour_bytes,
+			       const struct kml_request *request, enum kml_status *status)
+{
 	struct object_heap *heap = cache->cache.heap;
-	uint64_t asked_bytes = (uint64_t)heap->page_bytes << order;
 	struct kml_grant grant = object_take_run(heap, asked_bytes, &cache->cache.description, request, NULL);
 	*status = grant.status;
 	if (grant.status != KML_OK)
 		return NULL;
 	uint64_t whole_bytes = grant.granted_bytes & ~(uint64_t)(heap->page_bytes - 1);
 	uint64_t used_bytes = fit == SLAB_FIT_GRANTED ? whole_bytes : asked_bytes;
-	uint64_t management_bytes = colour_bytes + cache->reserved_bytes;
-	uint32_t objects = (uint32_t)((used_bytes - management_bytes) / (cache->slot_bytes + cache->index_bytes));
+	uint64_t first_bytes = colour_bytes + cache->reserved_bytes;
+	uint64_t slots_bytes = used_bytes - first_bytes - cache->trailer_bytes;
+	uint32_t objects = (uint32_t)(slots_bytes / (cache->slot_bytes + cache->index_bytes));
 	uint32_t objects_max = cache->objects_max ? cache->objects_max : SLAB_OBJECTS_MAX;
 	if (fit == SLAB_FIT_GRANTED && objects > objects_max)
 		objects = objects_max;
@@ -79,8 +86,8 @@ struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit
 	slab->asked_bytes = asked_bytes;
 	slab->granted_bytes = grant.granted_bytes;
 	slab->used_bytes = used_bytes;
-	slab->first = grant.address + management_bytes;
-	slab->management_bytes = management_bytes + (uint64_t)objects * cache->index_bytes;
+	slab->first = grant.address + first_bytes;
+	slab->management_bytes = first_bytes + cache->trailer_bytes + (uint64_t)objects * cache->index_bytes;
 	slab->recorded = KML_NO_ADDRESS;
 	slab->objects = objects;
 	object_own_run(heap, grant.address, grant.granted_bytes, slab);

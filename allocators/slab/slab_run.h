@@ -58,6 +58,7 @@ struct slab_cache {
 	uint64_t object_offset;  /* of the object in its slot (left red zone) */
 	uint64_t link_offset;    /* of the chain's link in the object */
 	uint64_t reserved_bytes; /* of each slab, not for slots: management on the slab */
+	uint64_t trailer_bytes;  /* the same, at its end */
 	bool has_own_index;      /* the strategy keeps which slots are free: no chain */
 	uint32_t index_bytes;    /* of each slot, behind the last one: such an index on the slab */
 	uint32_t objects_max;    /* of a slab larger than asked; 0: SLAB_OBJECTS_MAX */
@@ -89,6 +90,9 @@ static inline struct slab_cache *slab_cache_of(const struct object_cache *cache)
  */
 struct slab *slab_create(struct slab_cache *cache, uint32_t order, enum slab_fit fit, uint64_t colour_bytes,
 			 const struct kml_request *request, enum kml_status *status);
+/* The same of any number of whole pages. */
+struct slab *slab_create_sized(struct slab_cache *cache, uint64_t asked_bytes, enum slab_fit fit, uint64_t colour_bytes,
+			       const struct kml_request *request, enum kml_status *status);
 /* A slab without granted and parked slots goes back to the backing. Not on a list. */
 void slab_destroy(struct slab *slab, uint16_t cpu);
 /* Chain all slots of a slab with in_use 0 anew in the order of the permutation. */
