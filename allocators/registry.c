@@ -9,12 +9,11 @@
 #include "allocators/registry_internal.h"
 
 /* X(name): the allocator's file defines `const struct kml_allocator kml_NAME`. Alphabetical. */
-#define KML_ALLOCATORS(X)                                                                                              \
-	X(best_fit)                                                                                                    \
-	X(binary)                                                                                                      \
-	X(dual)                                                                                                        \
-	X(fibonacci) X(first_fit) X(kary) X(nop) X(recorded) X(slab) X(slob) X(solaris) X(slub) X(tertiary)            \
-		X(weighted)
+/* clang-format off */
+#define KML_ALLOCATORS(X) \
+	X(best_fit) X(binary) X(dual) X(fibonacci) X(first_fit) X(kary) X(nop) X(recorded) X(slab) X(slob) X(slub) \
+	X(solaris) X(tertiary) X(weighted)
+/* clang-format on */
 
 #define DECLARE(name) extern const struct kml_allocator kml_##name;
 KML_ALLOCATORS(DECLARE)
