@@ -227,14 +227,6 @@ static struct kml_spec *choose_spec(const struct arguments *arguments, struct km
 	return NULL;
 }
 
-/* A stream from boot tells how memory came to the page allocator. */
-static bool gets_pages(const struct arguments *arguments, struct kmt_reader *reader, const struct kml_spec *spec)
-{
-	return arguments->options.replay.level == REPLAY_ALL && arguments->options.replay.arena_bytes == 0 &&
-	       kmt_reader_totals(reader)->op_events[KMT_PAGE_ADD] > 0 &&
-	       spec->layer[spec->layer_count - 1]->page_add != NULL;
-}
-
 /* ----------------------------------------------------------------------------------------------- running */
 
 /* All traces, and what is written of them. */
@@ -285,7 +277,7 @@ static bool judge_one(struct session *session, const char *path, struct kmt_read
 	struct fidelity_options judged = session->arguments->options;
 	char name[256];
 	name_trace(path, name);
-	judged.replay.add_pages = gets_pages(session->arguments, reader, spec);
+	judged.replay.add_pages = replay_may_add_pages(reader, spec, &judged.replay);
 	judged.progress = show_progress;
 	judged.context = &progress;
 	kml_progress_start(&progress, name, "events", kmt_reader_totals(reader)->events);

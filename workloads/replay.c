@@ -1085,6 +1085,13 @@ bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const st
 	return replay_whole(&replay, spec, result, error);
 }
 
+bool replay_may_add_pages(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options)
+{
+	return options->level == REPLAY_ALL && options->arena_bytes == 0 &&
+	       kmt_reader_totals(reader)->op_events[KMT_PAGE_ADD] > 0 &&
+	       spec->layer[spec->layer_count - 1]->page_add != NULL;
+}
+
 bool replay_run_bare(struct kmt_reader *reader, const struct replay_tape *tape, const struct kml_spec *spec,
 		     const struct replay_options *options, struct replay_result *result, struct kml_error *error)
 {

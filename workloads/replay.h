@@ -85,6 +85,12 @@ bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const st
 		struct replay_result *result, struct kml_error *error);
 
 /*
+ * Whether the page allocator may begin empty and get its memory as the recorded kernel's did (options.add_pages): the
+ * stream tells how, the lowest layer can, all levels are fed, and no other arena is asked for.
+ */
+bool replay_may_add_pages(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options);
+
+/*
  * The smallest arena, a multiple of the page size, in which the stack finishes the trace without a failed allocation,
  * found by bisection to one page, or to 1/1024 of the requested peak where that is more. 0 when no arena up to 64 times
  * the requested peak does.

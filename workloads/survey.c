@@ -15,6 +15,7 @@ struct surveyor {
 	uint32_t *whole_pages; /* by object: of a live object of a cache, of a page or more */
 	bool *is_recorder;     /* by cache */
 	struct survey_snapshot now;
+	uint64_t events_left; /* to look at */
 };
 
 bool survey_is_recorder(const char *cache_name)
@@ -102,8 +103,10 @@ static bool survey_stream(struct surveyor *surveyor, struct kmt_reader *reader, 
 	for (;;) {
 		switch (kmt_next(reader, &item, error)) {
 		case KMT_ITEM_EVENTS:
-			for (uint32_t i = 0; i < item.event_count; i++)
+			for (uint32_t i = 0; i < item.event_count && surveyor->events_left > 0; i++) {
 				survey_event(surveyor, &item.events[i]);
+				surveyor->events_left--;
+			}
 			break;
 		case KMT_ITEM_SNAPSHOT:
 			survey_snapshot_of(surveyor, item.snapshot, snapshots);
@@ -128,10 +131,12 @@ static void start_caches(struct surveyor *surveyor)
 	}
 }
 
-bool survey_take(struct kmt_reader *reader, struct survey *survey, struct kml_error *error)
+static bool survey_until(struct kmt_reader *reader, uint64_t events, struct survey *survey,
+			 struct survey_snapshot *at_end, struct kml_error *error)
 {
 	*survey = (struct survey){0};
-	struct surveyor surveyor = {.survey = survey, .page_bytes = kmt_reader_origin(reader)->page_bytes};
+	struct surveyor surveyor = {
+		.survey = survey, .page_bytes = kmt_reader_origin(reader)->page_bytes, .events_left = events};
 	const struct kmt_totals *totals = kmt_reader_totals(reader);
 	surveyor.caches = kmt_reader_caches(reader, &survey->cache_count);
 	survey->evidence = calloc(survey->cache_count + 1u, sizeof *survey->evidence);
@@ -149,9 +154,29 @@ bool survey_take(struct kmt_reader *reader, struct survey *survey, struct kml_er
 		kml_fail(error, "%s: no memory for the object ids of the trace: judge it on a larger machine",
 			 kmt_reader_path(reader));
 	}
+	*at_end = surveyor.now;
 	free(surveyor.is_recorder);
 	free(surveyor.large_pages);
 	free(surveyor.whole_pages);
+	return done;
+}
+
+bool survey_take(struct kmt_reader *reader, struct survey *survey, struct kml_error *error)
+{
+	struct survey_snapshot at_end;
+	return survey_until(reader, UINT64_MAX, survey, &at_end, error);
+}
+
+bool survey_memory(struct kmt_reader *reader, uint64_t events, uint64_t *large_pages, bool **reclaimable,
+		   struct kml_error *error)
+{
+	struct survey survey;
+	struct survey_snapshot at_end;
+	bool done = survey_until(reader, events, &survey, &at_end, error);
+	*large_pages = at_end.large_pages;
+	*reclaimable = survey.reclaimable;
+	survey.reclaimable = NULL;
+	survey_free(&survey);
 	return done;
 }
 

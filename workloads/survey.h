@@ -28,6 +28,10 @@ struct survey {
 bool survey_take(struct kmt_reader *reader, struct survey *survey, struct kml_error *error);
 void survey_free(struct survey *survey);
 
+/* Pages of the large kmallocs that are live after so many events. *reclaimable, by cache, is allocated. */
+bool survey_memory(struct kmt_reader *reader, uint64_t events, uint64_t *large_pages, bool **reclaimable,
+		   struct kml_error *error);
+
 /* A cache of the recording itself (the ring buffer of instrumented kernels). */
 bool survey_is_recorder(const char *cache_name);
 
