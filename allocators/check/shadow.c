@@ -52,6 +52,10 @@ struct kml_shadow *kml_shadow_create(const struct kml_stack *stack, const struct
 	shadow->starts = starts;
 	shadow->smallest_granted_bytes = UINT64_MAX;
 	shadow->area_count_at_start = shadow->heap->allocator->free_areas(shadow->heap, shadow->areas_at_start);
+	struct kml_stats stats;
+	shadow->heap->allocator->stats(shadow->heap, &stats);
+	const struct kml_heap *lowest = shadow->backing != NULL ? shadow->backing : shadow->heap;
+	shadow->starts_empty = lowest->allocator->page_add != NULL && stats.free_bytes == 0 && stats.held_bytes == 0;
 	return shadow;
 }
 

@@ -39,6 +39,8 @@ struct kml_shadow {
 	/* How the arena looked when the shadow was made; the stack must be new. */
 	struct kml_free_area areas_at_start[KML_FREE_AREAS_MAX];
 	uint32_t area_count_at_start;
+	bool starts_empty;      /* it had no memory: all of it comes by page_add, and never goes */
+	uint64_t managed_bytes; /* the most that a walk of the page layer showed */
 
 	struct kml_reports reports;
 };

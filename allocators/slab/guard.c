@@ -154,14 +154,15 @@ static bool is_damaged(const struct slab *slab, uint64_t object, bool granted)
 	return false;
 }
 
-/* Behind the last slot, where no index is. */
+/* Behind the last slot, where no management is. */
 static bool tail_of(const struct slab *slab, struct zone *zone)
 {
 	const struct slab_cache *cache = slab->cache;
 	uint64_t start = slab->first - slab->address + slab->objects * cache->slot_bytes;
-	if (!(cache->guards & GUARD_POISON) || cache->index_bytes > 0 || start >= slab->used_bytes)
+	uint64_t end = slab->used_bytes - cache->trailer_bytes;
+	if (!(cache->guards & GUARD_POISON) || cache->index_bytes > 0 || start >= end)
 		return false;
-	*zone = (struct zone){"padding", (int64_t)start, slab->used_bytes - start, POISON_INUSE, POISON_INUSE};
+	*zone = (struct zone){"padding", (int64_t)start, end - start, POISON_INUSE, POISON_INUSE};
 	return true;
 }
 

@@ -346,7 +346,8 @@ static void names_tails(const char *spec_text)
 	uint64_t object = must_take(&test, ALIGNED);
 	const struct slab *slab = kml_arena_page(test.arena, object)->owner;
 	const struct slab_cache *cache = slab->cache;
-	uint64_t tail = slab->first + slab->objects * cache->slot_bytes, end = slab->address + slab->used_bytes;
+	uint64_t tail = slab->first + slab->objects * cache->slot_bytes,
+		 end = slab->address + slab->used_bytes - cache->trailer_bytes;
 	if (cache->index_bytes == 0 && tail < end) {
 		char expected[64];
 		assert_bytes(&test, tail, end - tail, 0x5a);
