@@ -189,6 +189,8 @@ void import_page_is_large(struct import *import, uint64_t pointer);
 /* The cache of the slab in which a pointer lies now, or KMT_NO_CACHE; that of before the first event of its page. */
 uint16_t import_page_cache(const struct import *import, uint64_t pointer);
 uint16_t import_page_warm_cache(const struct import *import, uint64_t pointer);
+/* The slab there, live before the capture began, is of this cache: all its pages are. */
+void import_page_tell_slab(struct import *import, uint64_t pointer, uint16_t cache);
 void import_pages_destroy(struct pages *pages);
 
 /* lifetimes.c */

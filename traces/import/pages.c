@@ -387,3 +387,18 @@ uint16_t import_page_warm_cache(const struct import *import, uint64_t pointer)
 
 	return page == NULL || page->warm_cache >= SLAB_UNTOLD ? KMT_NO_CACHE : (uint16_t)page->warm_cache;
 }
+
+void import_page_tell_slab(struct import *import, uint64_t pointer, uint16_t cache)
+{
+	uint64_t pages = import->caches.items[cache].pages_per_slab;
+
+	if (import->pointers_hashed || pointer < import->origin.direct_map_base || pages == 0 ||
+	    (pages & (pages - 1)) != 0 || pages > 1u << IMPORT_ORDER_MAX)
+		return;
+	uint64_t first = import_pfn(import, pointer) & ~(pages - 1);
+	for (uint64_t i = first; i < first + pages; i++) {
+		struct page *page = find_page(import, i);
+		if (page != NULL && page->warm_cache >= SLAB_UNTOLD)
+			page->warm_cache = cache;
+	}
+}

@@ -4,8 +4,9 @@
  * A kfree of a warm object tells no cache. Its slab does, when another object was seen in it (pages.c). Else its call
  * site says which caches it may be of, those that resolved frees of the site had, and the addresses decide: objects of
  * a slab lie on multiples of the slot size from the slab's start, so all unknown objects of one page together must fit.
- * Of the caches that fit the most likely is taken: votes of the call sites times the odds of such addresses, which are
- * (slot size / page size) for each object.
+ * Pages that only one cache fits are settled first: the other pages of that slab are then known too. Of several that
+ * fit the most likely is taken: votes of the call sites times the odds of such addresses, which are (slot size / page
+ * size) for each object.
  */
 #include <math.h>
 #include <stdio.h>
@@ -103,18 +104,21 @@ static void find_candidates(const struct import *import, const struct group *gro
 	}
 }
 
-/* The likeliest cache of a page's unknown objects, or KMT_NO_CACHE. */
-static uint16_t judge_group(const struct import *import, const struct group *group, const struct call_sites *sites)
+/* The likeliest cache of a page's unknown objects, or KMT_NO_CACHE; *fitting counts those that could be. */
+static uint16_t judge_group(const struct import *import, const struct group *group, const struct call_sites *sites,
+			    uint32_t *fitting)
 {
 	struct candidates candidates;
 	uint16_t best = KMT_NO_CACHE;
 	double best_odds = 0;
 
+	*fitting = 0;
 	find_candidates(import, group, sites, &candidates);
 	for (uint32_t i = 0; i < candidates.count; i++) {
 		const struct kmt_cache *known = &import->caches.items[candidates.items[i].cache];
 		if (!addresses_fit(import, group, known))
 			continue;
+		++*fitting;
 		double slot = known->slot_bytes == 0 ? 1 : (double)known->slot_bytes;
 		double odds = log((double)candidates.items[i].votes) + group->count * log(slot);
 		if (best == KMT_NO_CACHE || odds > best_odds) {
@@ -155,9 +159,49 @@ static struct lifetime **sort_unknown(struct import *import, uint32_t *count, st
 	return unknown;
 }
 
+enum settle_pass { SETTLE_CERTAIN, SETTLE_BY_SLAB_OR_ODDS };
+
+/* One page's objects; in the first pass only what no other cache fits. */
+static void settle_group(struct import *import, const struct group *group, const struct call_sites *sites,
+			 enum settle_pass pass)
+{
+	struct lifetime *first = &import->lifetimes.items[group->members[0]];
+	uint32_t fitting;
+	uint16_t cache = judge_group(import, group, sites, &fitting);
+
+	if (pass == SETTLE_CERTAIN && fitting != 1)
+		return;
+	if (pass == SETTLE_BY_SLAB_OR_ODDS) {
+		uint16_t told = import->pointers_hashed ? KMT_NO_CACHE : import_page_warm_cache(import, first->place);
+		if (told != KMT_NO_CACHE && addresses_fit(import, group, &import->caches.items[told]))
+			cache = told;
+	}
+	for (uint32_t i = 0; i < group->count; i++)
+		import->lifetimes.items[group->members[i]].cache = cache;
+	import_count(import, cache != KMT_NO_CACHE ? KMT_QUIRK_CACHE_BY_CALL_SITE : KMT_QUIRK_CACHE_UNKNOWN,
+		     group->count);
+	if (cache != KMT_NO_CACHE)
+		import_page_tell_slab(import, first->place, cache);
+}
+
+static void settle_pages(struct import *import, struct lifetime **unknown, uint32_t count, uint32_t *members,
+			 const struct call_sites *sites, enum settle_pass pass)
+{
+	uint32_t end;
+
+	for (uint32_t begin = 0; begin < count; begin = end) {
+		uint64_t page = unknown[begin]->place >> import->page_shift;
+		for (end = begin; end < count && unknown[end]->place >> import->page_shift == page; end++)
+			members[end - begin] = (uint32_t)(unknown[end] - import->lifetimes.items);
+		struct group group = {members, end - begin};
+		if (unknown[begin]->cache == KMT_NO_CACHE)
+			settle_group(import, &group, sites, pass);
+	}
+}
+
 static bool settle_unknown(struct import *import, const struct call_sites *sites, struct kml_error *error)
 {
-	uint32_t count, end;
+	uint32_t count;
 	struct lifetime **unknown = sort_unknown(import, &count, error);
 	uint32_t *members = malloc((import->warm.count + 1u) * sizeof(*members));
 
@@ -166,17 +210,8 @@ static bool settle_unknown(struct import *import, const struct call_sites *sites
 		free(members);
 		return kml_fail(error, "out of memory");
 	}
-	for (uint32_t begin = 0; begin < count; begin = end) {
-		uint64_t page = unknown[begin]->place >> import->page_shift;
-		for (end = begin; end < count && unknown[end]->place >> import->page_shift == page; end++)
-			members[end - begin] = (uint32_t)(unknown[end] - import->lifetimes.items);
-		struct group group = {members, end - begin};
-		uint16_t cache = judge_group(import, &group, sites);
-		for (uint32_t i = begin; i < end; i++)
-			unknown[i]->cache = cache;
-		import_count(import, cache != KMT_NO_CACHE ? KMT_QUIRK_CACHE_BY_CALL_SITE : KMT_QUIRK_CACHE_UNKNOWN,
-			     end - begin);
-	}
+	settle_pages(import, unknown, count, members, sites, SETTLE_CERTAIN);
+	settle_pages(import, unknown, count, members, sites, SETTLE_BY_SLAB_OR_ODDS);
 	free(unknown);
 	free(members);
 	return true;
