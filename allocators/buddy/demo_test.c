@@ -83,6 +83,10 @@ static const struct expectation expectations[] = {
 	  "Node 0, zone   Normal     32     32     32     32     32     32     32      0      0      0      0 \n",
 	  /* (1000 - (1000 + 4064*1000/256)/224)/1000, mm/vmstat.c */
 	  "unusable_index 1.000", "extfrag_index 0.925"}},
+	{"slabinfo",
+	 {"54321     55000       656        12         2", "4584 slabs", "9168 pages", "35.8 MiB",
+	  "9200 slabs and 72 MiB", "71.6 MiB", "55000 / 6 = 9167", "54321 live",
+	  "55008 on 4584 slabs, 9168 pages, 35.8 MiB"}},
 };
 enum { EXPECTATIONS = sizeof expectations / sizeof expectations[0] };
 
