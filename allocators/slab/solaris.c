@@ -42,7 +42,7 @@
 #include <string.h>
 
 #include "allocators/slab/guard.h"
-#include "allocators/slab/slab_run.h"
+#include "allocators/slab/guard.h"
 
 enum {
 	KMEM_ALIGN = 8,
@@ -486,15 +486,18 @@ static bool set_geometry(struct solaris_cache *cache)
 	if ((align_bytes & (align_bytes - 1)) != 0 || description->object_bytes > OBJECT_BYTES_MAX ||
 	    align_bytes > OBJECT_BYTES_MAX)
 		return false;
-	uint64_t rounded_bytes = round_up(description->object_bytes, KMEM_ALIGN);
+	enum guard debug = heap_of(cache)->config.debug;
+	uint64_t rounded_bytes = round_up(guard_description(description, debug).object_bytes, KMEM_ALIGN);
+	uint64_t linked_bytes = rounded_bytes + (debug == GUARD_OFF ? 0 : KMEM_ALIGN); /* no link in a guarded object */
 	slabs->align_bytes = align_bytes;
-	slabs->slot_bytes = round_up(rounded_bytes, align_bytes);
-	slabs->link_offset = rounded_bytes - KMEM_ALIGN;
+	slabs->slot_bytes = round_up(linked_bytes, align_bytes);
+	slabs->link_offset = linked_bytes - KMEM_ALIGN;
 	if (slabs->slot_bytes < page_bytes / KMEM_VOID_FRACTION) {
 		slabs->trailer_bytes = KMEM_SLAB_BYTES;
 		cache->slab_bytes = cache->least_slab_bytes = page_bytes;
 	} else {
 		slabs->has_own_index = true;
+		slabs->slot_bytes = round_up(rounded_bytes, align_bytes);
 		cache->slab_bytes = best_slab_bytes(slabs->slot_bytes, page_bytes);
 		cache->least_slab_bytes = round_up(slabs->slot_bytes, page_bytes);
 	}
@@ -506,6 +509,7 @@ static bool set_geometry(struct solaris_cache *cache)
 	cache->colour_limit = usable_bytes % slabs->slot_bytes;
 	if (cache->colour_limit >= page_bytes)
 		cache->colour_limit = page_bytes - 1;
+	guard_open(slabs, debug);
 	return slabs->objects > 0;
 }
 
@@ -819,6 +823,12 @@ static const struct kml_param solaris_params[] = {
 	SWITCH("resize", resize, "on", "magazines grow when the depot is contended (kmem_depot_contention)"),
 	SWITCH("reap", reap, "on", "magazines outside the depot's working set are given back every 15 s"),
 	SWITCH("colouring", colouring, "on", "slabs begin at different offsets"),
+	{.name = "debug",
+	 .type = KML_PARAM_CHOICE,
+	 .offset = offsetof(struct solaris_config, debug),
+	 .default_text = "off",
+	 .choices = guard_names,
+	 .help = GUARD_HELP},
 	{.name = "debug",
 	 .type = KML_PARAM_CHOICE,
 	 .offset = offsetof(struct solaris_config, debug),

@@ -619,6 +619,7 @@ static void random_runs_keep_every_invariant(void **state)
 	random_run("solaris:magazine=2,colouring=off/weighted");
 	random_run("solaris:fit=granted/kary:k=3");
 	random_run("solaris:resize=off,reap=off,fit=granted/best_fit");
+	random_run("solaris:debug=on/binary");
 }
 
 int main(void)
