@@ -428,6 +428,7 @@ static void feed_slab_page(struct replay *replay, const struct kmt_event *event)
 static void open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_start)
 {
 	const struct kmt_cache *from = &replay->caches[index];
+	uint64_t objects_at_start = from->slabs_at_start * from->objects_per_slab;
 	struct kml_cache cache = {
 		.name = from->name,
 		.object_bytes = from->object_bytes,
@@ -440,6 +441,8 @@ static void open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_
 		.recorded_objects_per_slab = from->objects_per_slab,
 		.recorded_pages_per_slab = from->pages_per_slab,
 		.recorded_slabs_at_start = slabs_at_start,
+		.recorded_free_at_start =
+			objects_at_start > from->objects_at_start ? objects_at_start - from->objects_at_start : 0,
 	};
 	replay->cache_open[index] = true;
 	if (replay->allocator->cache_open)
@@ -882,7 +885,11 @@ static bool prepare_slots(struct replay *replay, struct kml_error *error)
  * whose memory comes as it came there; all others on the arena of the experiment. */
 static uint64_t choose_arena(const struct replay *replay, const struct replay_scan *scan)
 {
-	if (replay->recorded || replay->options->add_pages) {
+	if (replay->options->add_pages && !replay->recorded) {
+		uint64_t top = kmt_reader_totals(replay->reader)->top_address, page = replay->page_bytes;
+		return top > UINT64_MAX / 4 ? UINT64_MAX : (top + page - 1) / page * page;
+	}
+	if (replay->recorded) {
 		uint64_t top = kmt_reader_totals(replay->reader)->top_address, page = replay->page_bytes;
 		if (top > UINT64_MAX / 4 || scan->unplaced_bytes > UINT64_MAX / 4)
 			return UINT64_MAX; /* the arena refuses it with an error */
@@ -970,17 +977,7 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 	const struct kmt_origin *origin = kmt_reader_origin(replay->reader);
 	uint32_t cache_count;
 	replay->caches = kmt_reader_caches(replay->reader, &cache_count);
-	uint64_t arena_bytes = choose_arena(replay, scan);
-	/* Page allocators keep their books outside the arena: without memory behind it a replay measures them, not the
-	   clearing of pages. The shadow model writes to every block, and slabs live in their pages. */
-	bool needs_memory = replay->options->check || replay->takes_objects;
-	bool with_memory = needs_memory && !(replay->allocator->traits & KML_TRAIT_NO_MEMORY);
-	replay->arena = kml_arena_create(arena_bytes, origin->page_bytes, with_memory, error);
-	if (!replay->arena)
-		return false;
-	replay->result->arena_bytes = arena_bytes;
 	struct kml_environment environment = {
-		.arena = replay->arena,
 		/* Pages alone: no sense in units below the page. */
 		.unit_bytes = replay->options->level == REPLAY_PAGES ? origin->page_bytes : 0,
 		.page_bytes = origin->page_bytes,
@@ -990,6 +987,16 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 	};
 	if (!arrange_notices(replay, spec, &environment, error))
 		return false;
+	uint64_t arena_bytes = choose_arena(replay, scan);
+	/* Page allocators keep their books outside the arena: without memory behind it a replay measures them, not the
+	   clearing of pages. The shadow model writes to every block, and slabs live in their pages. */
+	bool needs_memory = replay->options->check || replay->takes_objects;
+	bool with_memory = needs_memory && !(replay->allocator->traits & KML_TRAIT_NO_MEMORY);
+	replay->arena = kml_arena_create(arena_bytes, origin->page_bytes, with_memory, error);
+	if (!replay->arena)
+		return false;
+	replay->result->arena_bytes = arena_bytes;
+	environment.arena = replay->arena;
 	if (!kml_stack_create(&replay->stack, spec, &environment, error))
 		return false;
 	replay->heap = kml_stack_top(&replay->stack);
