@@ -134,7 +134,9 @@ struct kml_cache {
 	uint64_t recorded_slot_bytes; /* object and its padding: slabinfo objsize */
 	uint32_t recorded_objects_per_slab;
 	uint32_t recorded_pages_per_slab;
-	uint64_t recorded_slabs_at_start; /* slabs in the first snapshot */
+	uint64_t recorded_slabs_at_start; /* slabs at the start */
+	uint64_t
+		recorded_free_at_start; /* objects that the first snapshot counts as free (SLUB: of the node's lists) */
 };
 
 /* ---------------------------------------------------------------------------------------------- figures */
@@ -285,9 +287,9 @@ struct kml_param {
 struct kml_arena;
 
 /*
- * A living allocator. Each implementation embeds it as its first member. `allocator` is the table to call it through: an
- * allocator whose parameters choose another engine may name another table than the registered one here, with traits of
- * its own (binary in Linux mode does).
+ * A living allocator. Each implementation embeds it as its first member. `allocator` is the table to call it through:
+ * an allocator whose parameters choose another engine may name another table than the registered one here, with traits
+ * of its own (binary in Linux mode does).
  */
 struct kml_heap {
 	const struct kml_allocator *allocator;
