@@ -1,7 +1,9 @@
 """Families of allocators: which belong together in one panel of a figure, and how a curve of a panel is drawn.
 
-A family is told by the first name of the spec (`slub` of `slub:profile=linux-6.18/binary`). Unknown names, such as
-plugins, are a family of their own at the end, so a new allocator is drawn with no change here.
+A family is told by the first name of the spec (`slub` of `slub:profile=linux-6.18/binary`). Object strategies as they
+are, on the binary buddy, are one family, so that they are compared with each other; with parameters, or on another page
+allocator, they are another. Unknown names, such as plugins, are a family of their own at the end, so a new allocator is
+drawn with no change here.
 """
 
 import re
@@ -15,7 +17,9 @@ FAMILIES = (
     ("k-ary, dual and tertiary buddy", ("kary", "dual", "tertiary")),
     ("first and best fit", ("first_fit", "best_fit", "firstfit", "bestfit", "fit")),
     ("slab strategies", ("slab", "slub", "slob", "solaris")),
+    ("slab strategies, varied", ()),
 )
+STRATEGIES, VARIED = (title for title, _ in FAMILIES[-2:])
 OTHER = "other allocators"
 
 # Okabe & Ito 2008, "Color Universal Design": told apart with every common colour blindness. Black is the real kernel's;
@@ -45,7 +49,8 @@ def base_name(spec):
 
 def family_of(spec):
     name = base_name(spec)
-    return next((title for title, members in FAMILIES if name in members), OTHER)
+    family = next((title for title, members in FAMILIES if name in members), OTHER)
+    return VARIED if family == STRATEGIES and spec not in (name, f"{name}/binary") else family
 
 
 def group(specs):

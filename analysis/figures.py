@@ -43,6 +43,9 @@ FONT_POINTS = 8.5
 SMALL_POINTS = 8
 LOG_FROM = 15  # the scale is logarithmic where curves are more than this far apart
 MAP_PANELS = 6
+STACK_PANELS = 12
+STACK_COLUMNS = 3
+DEMAND_COLOURS = ("#D9D9D9", "#8C8C8C")
 MARGIN_INCHES = 0.08
 SPEC_LETTERS = 46  # a longer name is broken
 LETTER_INCHES = 0.066  # of the small font, on average
@@ -178,13 +181,13 @@ def wrap(text, columns):
     return "\n".join(lines)
 
 
-def finish(figure, title, notes, above_inches=0.06):
-    """Title above and notes below, at fixed distances in inches whatever the figure's height."""
+def finish(figure, title, notes, above_inches=0.06, below_inches=0.0):
+    """Title above and notes below, at fixed distances in inches whatever the figure's height (beyond legends there)."""
     width, height = figure.get_size_inches()
     figure.text(0.01, 1 + above_inches / height, title, ha="left", va="bottom", fontsize=FONT_POINTS + 1.5, fontweight="bold")
     if notes:
         text = wrap(" ".join(notes), int(width * NOTE_LETTERS_PER_INCH))
-        figure.text(0.01, -0.06 / height, text, ha="left", va="top", fontsize=SMALL_POINTS, color=families.NOTE_COLOUR)
+        figure.text(0.01, -(0.06 + below_inches) / height, text, ha="left", va="top", fontsize=SMALL_POINTS, color=families.NOTE_COLOUR)
     return figure
 
 
@@ -356,6 +359,131 @@ def where_waste(run, trace, level):
     others = [f"Zero for all: {', '.join(absent)}."] if absent and valid else []
     above = 0.08 + LEGEND_LINE_INCHES * -(-len(used) // 4)
     return finish(figure, place_title("Where the waste is", trace, level), notes_of(rows, others=others), above)
+
+
+def stack_rows(rows):
+    """The recorded kernel and the object stacks that have figures, by family."""
+    stacks = {row["allocator"]: row for row in rows if is_ok(row) and schema.is_stack(row["allocator"])}
+    ordered = [stacks[name] for _, names in families.group(list(stacks)) for name in names]
+    return [row for row in rows if is_ok(row) and row["allocator"] == schema.RECORDED] + ordered
+
+
+def has_stacks(run, place):
+    return any(schema.is_stack(row["allocator"]) and is_ok(row) for row in run.rows(*place))
+
+
+def object_bytes(frame):
+    """Of the requested bytes those of objects in slabs: what is left of the slabs' pages without their waste. Exact where the page layer parks no pages."""
+    in_slabs = ("class_rounding", "slab_tail", "management", "free_slots", "cpu_cached")
+    return (frame["slab_bytes"] - sum(frame[f"waste_{stem}_bytes"] for stem in in_slabs)).clip(lower=0)
+
+
+def draw_demand(axes, frame, start):
+    """What was asked for: page demand below, objects on it."""
+    times = (frame["time_ns"].to_numpy() - start) / 1e9
+    objects = object_bytes(frame).to_numpy() / MIB
+    pages = frame["requested_bytes"].to_numpy() / MIB - objects
+    axes.stackplot(times, [pages, objects], colors=DEMAND_COLOURS, linewidth=0)
+    axes.set_title("requested (MiB)", loc="left", fontsize=FONT_POINTS, pad=3)
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0)
+    axes.legend(handles=[mpl_patches.Patch(color=colour, label=label) for colour, label in
+                         zip(reversed(DEMAND_COLOURS), ("objects in slabs", "pages: user, page cache, page tables, large objects"))],
+                ncol=2, loc="lower right", bbox_to_anchor=(1.0, 1.02), handlelength=1.2, columnspacing=1.4)
+
+
+def draw_waste(axes, row, frame, start):
+    """Held - requested over time as a stack of the seven terms."""
+    times = (frame["time_ns"].to_numpy() - start) / 1e9
+    parts = [frame[column].to_numpy() / MIB for column in schema.WASTE_COLUMNS]
+    axes.stackplot(times, parts, colors=[families.WASTE_COLOURS[stem] for stem, _ in schema.WASTE], linewidth=0)
+    ratio = row["peak_held_bytes"] / max(1, row["peak_requested_bytes"])
+    axes.set_title(f"{families.short(label_of(row, 60), 30)} ({ratio:.3f})", loc="left", fontsize=SMALL_POINTS, pad=2, linespacing=0.95,
+                   fontweight="bold" if row["allocator"] == schema.RECORDED else None)
+
+
+def draw_page_layer(axes, rows, run, start):
+    """Unusable index and largest free block of the page allocator below each stack, over time. Legend entries."""
+    handles, blocks, index = [], [], 0
+    for row in rows:
+        recorded = row["allocator"] == schema.RECORDED
+        style = families.RECORDED_STYLE if recorded else families.line_style(index)
+        index += not recorded
+        orders, samples = run.moments("orders.csv", row), run.moments("samples.csv", row)
+        if orders is not None:
+            of_order = orders[orders["order"] == UNUSABLE_ORDER]
+            axes[0].plot((of_order["time_ns"] - start) / 1e9, of_order["unusable_index"], **style, zorder=3 - recorded)
+        if samples is not None and not recorded:  # the recorded kernel's arena is the whole machine
+            largest = samples["largest_free_bytes"].to_numpy() / MIB
+            axes[1].plot((samples["time_ns"] - start) / 1e9, largest, **style)
+            blocks += list(largest[largest > 0])
+        handles.append(mpl_lines.Line2D([], [], label=label_of(row, 34), **style))
+    axes[0].set_title(f"unusable index of order {UNUSABLE_ORDER}", loc="left", fontsize=FONT_POINTS, pad=3)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_title("largest free block (MiB, log scale)" if wants_log(blocks) else "largest free block (MiB)", loc="left",
+                      fontsize=FONT_POINTS, pad=3)
+    if wants_log(blocks):
+        axes[1].set_yscale("log", base=2)
+        axes[1].yaxis.set_major_formatter(PLAIN_NUMBERS)
+    else:
+        axes[1].set_ylim(bottom=0)
+    return handles
+
+
+def composed(run, trace, level):
+    """From above: what was asked for; waste over time by what it is, a panel a stack; how broken the page allocator under it is."""
+    rows, start = run.rows(trace, level), run.start_ns(trace, level)
+    stacks = stack_rows(rows)
+    shown = [(row, run.moments("samples.csv", row)) for row in stacks[:STACK_PANELS]]
+    shown = [(row, frame) for row, frame in shown if frame is not None]
+    lines = -(-len(shown) // STACK_COLUMNS)
+    strip, each, gap, lower, bottom = 0.62, 0.98, 0.36, 1.2, 0.46
+    height = 0.22 + strip + 0.1 + gap + lines * (each + gap) + 0.12 + lower + bottom
+    left, between = 0.62, 0.16
+    figure = pyplot.figure(figsize=(WIDTH_INCHES, height))
+
+    def axes_at(x, y, width, tall, **shared):
+        return figure.add_axes([x / WIDTH_INCHES, y / height, width / WIDTH_INCHES, tall / height], **shared)
+
+    y = height - 0.22 - strip
+    demand = axes_at(left, y, WIDTH_INCHES - left - 0.1, strip)
+    told = [frame for row, frame in shown if row["allocator"] != schema.RECORDED]
+    if told:
+        draw_demand(demand, told[0], start)
+    width, first = (WIDTH_INCHES - left - 0.1 - between * (STACK_COLUMNS - 1)) / STACK_COLUMNS, None
+    for number, (row, frame) in enumerate(shown):
+        column, line = number % STACK_COLUMNS, number // STACK_COLUMNS
+        axes = axes_at(left + column * (width + between), y - 0.1 - (line + 1) * (each + gap), width, each, sharex=first, sharey=first)
+        first = first or axes
+        draw_waste(axes, row, frame, start)
+        axes.tick_params(labelleft=column == 0, labelbottom=number + STACK_COLUMNS >= len(shown))
+    if first:
+        first.set_ylim(0, 1.03 * max((frame["held_bytes"] - frame["requested_bytes"]).max() for _, frame in shown) / MIB or 1)
+        first.margins(x=0)
+    figure.text(0.005, (y - lines * (each + gap) / 2 - gap / 2) / height, "waste = held \u2212 requested (MiB)", rotation=90, ha="left", va="center")
+    wide = (WIDTH_INCHES - left - 0.1 - 0.62) / 2
+    below = [axes_at(left + i * (wide + 0.62), bottom, wide, lower) for i in (0, 1)]
+    handles = draw_page_layer(below, stacks, run, start)
+    for axes in below:
+        axes.margins(x=0.01)
+        axes.set_xlabel("time since the first sample (s)")
+    used = [(stem, words) for stem, words in schema.WASTE if any(frame[f"waste_{stem}_bytes"].any() for _, frame in shown)]
+    figure.legend(handles=[mpl_patches.Patch(color=families.WASTE_COLOURS[stem], label=words) for stem, words in used], ncol=4, loc="lower left",
+                  bbox_to_anchor=(0.01, 1.0), handlelength=1.2, columnspacing=1.4)
+    figure.legend(handles=handles, ncol=3, loc="upper left", bbox_to_anchor=(0.01, 0.0), columnspacing=1.4)
+    legend_lines = columns_of([handle.get_label() for handle in handles], 3)
+    below_inches = 0.06 + LEGEND_LINE_INCHES * sum(max(label.count("\n") + 1 for label in line) for line in legend_lines)
+    others = ["In brackets: peak held / peak requested. Below: the page allocator under each stack; recorded: the kernel's own buddyinfo, the "
+              "whole machine."]
+    others += [f"Not shown above: {', '.join(row['allocator'] for row in stacks[STACK_PANELS:])}."] if stacks[STACK_PANELS:] else []
+    return finish(figure, place_title("Slabs and pages together", trace, level), notes_of(rows, others=others),
+                  0.08 + LEGEND_LINE_INCHES * -(-len(used) // 4), below_inches)
+
+
+def columns_of(labels, count):
+    """What a legend of so many columns puts into each of its lines: it fills one column after the other."""
+    lines = -(-len(labels) // count)
+    return [labels[line::lines] for line in range(lines)]
 
 
 def last_orders(run, row):
@@ -629,12 +757,18 @@ def overview_notes(run):
 # name: (function, files beside summary.csv)
 PLACE_FIGURES = {
     "waste_over_time": (waste_over_time, ("samples.csv",)),
+    "composed": (composed, ("samples.csv", "orders.csv")),
     "where_waste": (where_waste, ("samples.csv",)),
     "free_blocks": (free_per_order, ("samples.csv", "orders.csv")),
     "unusable_index": (unusable, ("samples.csv", "orders.csv")),
     "memory_map": (memory_map, ("samples.csv", "map.csv")),
 }
 FIGURES = ("overview", *PLACE_FIGURES)
+
+
+def places_of(run, name):
+    """Where a figure is drawn: everywhere; that of the object stacks where there are any."""
+    return [place for place in run.places if name != "composed" or has_stacks(run, place)]
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -689,7 +823,7 @@ def make_all(options):
         os.makedirs(os.path.join(options.run, "figures"), exist_ok=True)
     except OSError as error:
         raise schema.SchemaError(f"{options.run}/figures: cannot be made: {error.strerror}") from None
-    jobs = [(name, place, options.format, options.map) for name in wanted for place in ([()] if name == "overview" else RUN.places)]
+    jobs = [(name, place, options.format, options.map) for name in wanted for place in ([()] if name == "overview" else places_of(RUN, name))]
     if options.jobs == 1 or len(jobs) == 1:
         return [path for job in jobs for path in make_one(job)]
     with concurrent.futures.ProcessPoolExecutor(options.jobs) as pool:

@@ -27,6 +27,11 @@ RECORDED = "recorded"  # the real kernel's own placement
 NOP = "nop"            # keeps nothing: the cost of the harness, not an allocator
 
 
+def is_stack(spec):
+    """An object strategy on a page allocator."""
+    return "/" in spec
+
+
 class SchemaError(Exception):
     """A results file is not what results/README.md says."""
 

@@ -34,6 +34,11 @@ ALLOCATORS = {
     "tertiary": (0.25, (0, 0, 0, 0, 0, 65, 35), 1.50),
     "weighted": (0.24, (0, 0, 0, 0, 0, 55, 45), 1.58),
     "weighted:sizes=64k+128k+256k": (None, None, None),
+    "slab/binary": (0.26, (12, 20, 18, 30, 20, 0, 0), 1.35),
+    "slob/binary": (0.34, (0, 0, 10, 90, 0, 0, 0), 1.42),
+    "slub/binary": (0.24, (9, 4, 2, 60, 25, 0, 0), 1.31),
+    "slub/fibonacci": (0.30, (9, 4, 2, 35, 15, 30, 5), 1.40),
+    "slub:merge=on/binary": (0.23, (11, 4, 2, 58, 25, 0, 0), 1.30),
     "slub:profile=linux-6.18/binary:max_order=10": (0.28, (9, 4, 2, 35, 15, 5, 30), 1.37),
 }
 BROKEN = "weighted:sizes=64k+128k+256k"
@@ -64,7 +69,26 @@ def cell_samples(spec, trace_number, steps):
             "held_bytes": held, "metadata_bytes": held // PAGE * 16, "free_bytes": 20 * MIB - held,
             "largest_free_bytes": MIB, **dict(zip(schema.WASTE_COLUMNS, waste)),
             "splits": 0 if spec in ("nop", "recorded") else step * 700, "merges": 0 if spec in ("nop", "recorded") else step * 650,
+            **slab_figures(spec, requested, waste, step),
         }
+
+
+def slab_figures(spec, requested, waste, step):
+    """Half of what is requested is objects of 256 bytes; caches of slabs where the stack has such."""
+    if not schema.is_stack(spec) and spec != schema.RECORDED:
+        return dict.fromkeys(("steps", "caches", "slabs", "slab_bytes", "slab_objects", "live_objects"), 0)
+    slab_bytes, live = requested // 2 + sum(waste[:5]), requested // 512
+    return {"steps": step * 1000 * (40 if spec.startswith("slob") else 2), "caches": 3 if "merge=on" in spec else 5,
+            "slabs": -(-slab_bytes // (4 * PAGE)), "slab_bytes": slab_bytes, "slab_objects": live + waste[3] // 256, "live_objects": live}
+
+
+def slab_fill(sample, snapshot):
+    """Rows of slabs.csv: a tenth of the slabs nearly empty, the rest full; nearly all of them empty after the middle."""
+    slabs, live = sample["slabs"], sample["live_objects"]
+    sparse = slabs * (8 if snapshot == 1 else 1) // 10
+    for tenths, part, objects in ((1, sparse, sparse), (10, slabs - sparse, max(0, live - sparse))):
+        yield {"snapshot": snapshot, "time_ns": sample["time_ns"], "label": f"{snapshot:04d}", "fill_tenths": tenths, "slabs": part,
+               "slab_bytes": part * 4 * PAGE, "live_objects": objects, "live_bytes": objects * 256}
 
 
 def cell_orders(sample, seed):
@@ -98,7 +122,7 @@ def summary_row(spec, samples):
         "internal_fragmentation": f"{1 - mean['requested'] / mean['granted']:.6f}",
         "slab_slack": f"{1 - mean['granted'] / mean['held']:.6f}", "jw1": ratio, "jw2": ratio, "jw3": ratio, "jw4": ratio,
         "unusable_index_order4_mean": "0.123", **{name: peak[name] for name in schema.WASTE_COLUMNS},
-        "splits": samples[-1]["splits"], "merges": samples[-1]["merges"],
+        **{name: samples[-1][name] for name in ("splits", "merges", "steps")},
     }
 
 
@@ -130,6 +154,9 @@ def make_run(directory, steps=12, traces=("compile", "fork-storm"), level="all",
                                          "ns_per_event": f"{20 + seed:.3f}"})
             if spec == schema.NOP:
                 continue
+            if schema.is_stack(spec):
+                for snapshot, row in enumerate((samples[0], samples[len(samples) // 2], samples[-1])):
+                    tables["slabs.csv"] += [{**key, **fill} for fill in slab_fill(row, snapshot)]
             for row in samples:
                 tables["orders.csv"] += [{**key, **order} for order in cell_orders(row, seed)]
                 tables["map.csv"].append({**key, **cell_map(row, seed)})

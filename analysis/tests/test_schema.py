@@ -139,12 +139,12 @@ def test_a_missing_run(tmp_path, tool):
 
 def test_a_short_line_is_named(run):
     path = edit(run, "samples.csv", lambda header, rows: rows[4].pop())
-    is_one_sentence(call("figures", run), "figures", path, "merges", line=6)
+    is_one_sentence(call("figures", run), "figures", path, "live_objects", line=6)
 
 
 def test_a_long_line_is_named(run):
     path = edit(run, "samples.csv", lambda header, rows: rows[4].append("7"))
-    is_one_sentence(call("figures", run), "figures", path, "merges", line=6)
+    is_one_sentence(call("figures", run), "figures", path, "live_objects", line=6)
 
 
 def test_more_columns_than_the_contract_are_allowed(run):

@@ -20,7 +20,7 @@ def cell(allocator, trace="t", least=2 * MIB, held=2 * MIB, internal=0.5, extern
             "peak_metadata_bytes": 0, "mean_requested_bytes": 1, "mean_granted_bytes": 1, "mean_held_bytes": 1,
             "internal_fragmentation": internal, "slab_slack": 0, "jw1": 1, "jw2": 1, "jw3": 1, "jw4": 1,
             "unusable_index_order4_mean": index, **{column: 0 for column in schema.WASTE_COLUMNS}, "waste_external_bytes": external,
-            "splits": work, "merges": 0}
+            "splits": work, "merges": 0, "steps": 0}
 
 
 def invalid(allocator, trace="t", reason="no such size"):
