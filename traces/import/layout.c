@@ -8,9 +8,39 @@
  *
  * Where the flags and the alignment known do not make up the slot, the smallest change that does is taken: a
  * constructor; cache lines (SLAB_HWCACHE_ALIGN); both; a larger power of two; else the object is taken to fill its
- * slot. A cache whose slabs are taken from reclaimable pages is reclaimable (SLAB_RECLAIM_ACCOUNT).
+ * slot. A cache whose slabs are taken from reclaimable pages is reclaimable (SLAB_RECLAIM_ACCOUNT); so are those that
+ * the kernel's source creates so.
  */
+#include <string.h>
+
 #include "traces/import/internal.h"
+
+/* Caches with SLAB_RECLAIM_ACCOUNT in Linux 6.1 to 6.18: their slabs of before the recording tell no pages. */
+static const char *const reclaimable_names[] = {
+	"bdev_cache",           /* block/bdev.c */
+	"btrfs_inode",          /* fs/btrfs/inode.c */
+	"buffer_head",          /* fs/buffer.c */
+	"dentry",               /* fs/dcache.c */
+	"ext4_extent_status",   /* fs/ext4/extents_status.c */
+	"ext4_inode_cache",     /* fs/ext4/super.c */
+	"fuse_inode",           /* fs/fuse/inode.c */
+	"inode_cache",          /* fs/inode.c */
+	"nfs_inode_cache",      /* fs/nfs/inode.c */
+	"ovl_inode",            /* fs/overlayfs/super.c */
+	"proc_inode_cache",     /* fs/proc/inode.c */
+	"radix_tree_node",      /* lib/radix-tree.c */
+	"sock_inode_cache",     /* net/socket.c */
+	"squashfs_inode_cache", /* fs/squashfs/super.c */
+	"xfs_inode",            /* fs/xfs/xfs_super.c */
+};
+
+static bool is_reclaimable(const char *name)
+{
+	for (size_t i = 0; i < sizeof(reclaimable_names) / sizeof(reclaimable_names[0]); i++)
+		if (strcmp(name, reclaimable_names[i]) == 0)
+			return true;
+	return strncmp(name, "kmalloc-rcl-", 12) == 0;
+}
 
 enum { WORD_BYTES = 8, CACHE_LINE_BYTES = 64 };
 
@@ -68,6 +98,7 @@ void import_complete_caches(struct import *import)
 		bool known = cache->pages_per_slab > 0 && cache->slot_bytes > 0 && cache->object_bytes > 0;
 		if (known && cache->object_bytes <= cache->slot_bytes && !is_explained(cache))
 			explain(cache);
+		cache->flags |= is_reclaimable(cache->name) ? KMT_CACHE_RECLAIMABLE : 0;
 	}
 	for (uint32_t i = 0; i < import->lifetimes.count; i++) {
 		const struct lifetime *block = &import->lifetimes.items[i];
