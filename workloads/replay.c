@@ -25,11 +25,6 @@
 #include "workloads/seeds.h"
 #include "workloads/tape.h"
 
-#ifdef KML_NO_SEEDS
-#define replay_seeds_collect(reader, seeds, error) (*(seeds) = (struct replay_seeds){0}, (error) != NULL)
-#define replay_seeds_free(seeds) ((void)(seeds))
-#endif
-
 /*
  * What is known of an id. requested 0: dead; requested > 0 and granted 0: its alloc failed; requested 0 and granted >
  * 0: a page of the recorded slab allocator. Half a cache line. A dead id keeps its address: RCU may give the object

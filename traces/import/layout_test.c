@@ -16,6 +16,7 @@ static struct kmt_cache completed(struct kmt_cache cache)
 	struct kml_error error;
 	assert_non_null(import);
 	assert_true(import_reserve(&import->caches, &error));
+	cache.name = cache.name ? cache.name : "nameless";
 	cache.pages_per_slab = cache.pages_per_slab ? cache.pages_per_slab : 1;
 	import->caches.items[import->caches.count++] = cache;
 	import_complete_caches(import);
@@ -48,7 +49,7 @@ static void cache_lines_are_told_by_the_slot(void **state)
 	assert_int_equal(told.flags, 0);
 	told = completed((struct kmt_cache){.name = "sock_inode_cache", .object_bytes = 768, .slot_bytes = 832});
 	assert_int_equal(told.align_bytes, 64);
-	assert_int_equal(told.flags, KMT_CACHE_CONSTRUCTOR);
+	assert_int_equal(told.flags, KMT_CACHE_CONSTRUCTOR | KMT_CACHE_RECLAIMABLE); /* the latter by its name */
 }
 
 static void larger_alignments_are_tried_last(void **state)
