@@ -34,7 +34,7 @@ struct test_stack {
 	struct kml_heap *backing;
 };
 
-static inline void stack_open(struct test_stack *test, const char *text, uint64_t arena_bytes)
+static inline void stack_open_in(struct test_stack *test, const char *text, uint64_t arena_bytes, bool starts_empty)
 {
 	struct kml_error error = {{0}};
 	memset(test, 0, sizeof(*test));
@@ -49,6 +49,7 @@ static inline void stack_open(struct test_stack *test, const char *text, uint64_
 						    .page_bytes = TEST_PAGE,
 						    .cpu_count = TEST_CPUS,
 						    .cache_count = TEST_CACHE_ROOM,
+						    .starts_empty = starts_empty,
 						    .seed = 1};
 	if (!kml_stack_create(&test->stack, test->spec, &environment, &error))
 		fail_msg("%s: %s", text, error.text);
@@ -58,6 +59,17 @@ static inline void stack_open(struct test_stack *test, const char *text, uint64_
 	test->shadow = kml_shadow_create(&test->stack, test->arena, &error);
 	if (test->shadow == NULL)
 		fail_msg("%s: %s", text, error.text);
+}
+
+static inline void stack_open(struct test_stack *test, const char *text, uint64_t arena_bytes)
+{
+	stack_open_in(test, text, arena_bytes, false);
+}
+
+/* All memory comes by page_add. */
+static inline void stack_open_empty(struct test_stack *test, const char *text, uint64_t arena_bytes)
+{
+	stack_open_in(test, text, arena_bytes, true);
 }
 
 /* Nothing may have been reported; the arena is given back whole, whatever is live. */

@@ -60,7 +60,9 @@ struct kml_heap *object_create(const struct object_strategy *strategy, const str
 	uint64_t caches = environment->cache_count + (uint64_t)KMALLOC_CACHES;
 	const size_t entry_bytes = sizeof(struct object_cache *);
 	struct object_cache **table = calloc(caches, entry_bytes);
-	if (!heap || !table) {
+	const char **names = calloc(caches, sizeof *names);
+	if (!heap || !table || !names) {
+		free(names);
 		free(heap);
 		free(table);
 		kml_fail(error, "%s: no memory for %u caches", name, environment->cache_count);
@@ -76,8 +78,10 @@ struct kml_heap *object_create(const struct object_strategy *strategy, const str
 	heap->cpu_count = environment->cpu_count;
 	heap->cache_count = environment->cache_count;
 	heap->caches = table;
-	heap->books.metadata_bytes = strategy->heap_bytes + caches * entry_bytes;
+	heap->names = names;
+	heap->books.metadata_bytes = strategy->heap_bytes + caches * (entry_bytes + sizeof *names);
 	if (strategy->start && !strategy->start(heap, config, error)) {
+		free(names);
 		free(table);
 		free(heap);
 		return NULL;
@@ -138,6 +142,7 @@ void object_destroy(struct kml_heap *base)
 	if (heap->strategy->stop)
 		heap->strategy->stop(heap);
 	free(heap->caches);
+	free(heap->names);
 	free(heap);
 }
 
@@ -147,6 +152,7 @@ static struct object_cache *open_cache(struct object_heap *heap, uint32_t index,
 {
 	const struct object_strategy *strategy = heap->strategy;
 	struct object_cache *cache = strategy->merge ? strategy->merge(heap, description) : NULL;
+	heap->names[index] = description->name;
 	if (cache) {
 		cache->users++;
 		heap->caches[index] = cache;
@@ -208,6 +214,7 @@ enum kml_status object_cache_close(struct kml_heap *base, uint32_t index)
 		for (uint32_t i = 0; i < cache_limit(heap); i++)
 			if (heap->caches[i] == cache) {
 				cache->index = i;
+				cache->description.name = heap->names[i]; /* the other's goes with it */
 				break;
 			}
 	return KML_OK;

@@ -142,6 +142,7 @@ struct object_heap {
 	uint32_t cpu_count;
 	uint32_t cache_count;         /* indices of callers; then KMALLOC_CACHES of our own */
 	struct object_cache **caches; /* by index; NULL: not open. Merged ones point to the same. */
+	const char **names;           /* by index: as each was opened, borrowed */
 	struct object_books books;
 	bool has_settled;
 	bool has_guards;               /* some cache is guarded */

@@ -36,6 +36,7 @@
 #include <string.h>
 
 #include "allocators/slab/object_heap.h"
+#include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
 
 enum {
@@ -685,9 +686,10 @@ static void slob_notice(struct object_heap *heap, struct object_cache *cache, co
 	if (notice->kind != KML_NOTICE_RCU_FREE || notice->address >= heap->arena->size_bytes)
 		return;
 	struct slob_heap *slob = slob_of(heap);
-	struct slob_run *run = kml_arena_page(heap->arena, notice->address)->owner;
-	if (!run)
+	void *owner = kml_arena_page(heap->arena, notice->address)->owner;
+	if (!owner || owner == VMALLOC_OWNER)
 		return;
+	struct slob_run *run = owner;
 	uint32_t at = blocks_up_to(run, (uint32_t)((notice->address - run->address) / slob->unit_bytes));
 	if (at > 0 && run->blocks[at - 1].is_parked &&
 	    object_address(slob, run, &run->blocks[at - 1]) == notice->address)

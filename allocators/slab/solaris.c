@@ -42,7 +42,6 @@
 #include <string.h>
 
 #include "allocators/slab/guard.h"
-#include "allocators/slab/guard.h"
 
 enum {
 	KMEM_ALIGN = 8,
@@ -476,12 +475,8 @@ static uint64_t best_slab_bytes(uint64_t chunk_bytes, uint64_t page_bytes)
 static bool set_geometry(struct solaris_cache *cache)
 {
 	struct slab_cache *slabs = &cache->slabs;
-	enum guard guards = (enum guard)heap_of(cache)->config.debug;
-	struct kml_cache guarded = guard_description(&slabs->cache.description, guards);
-	const struct kml_cache *description = &guarded;
+	const struct kml_cache *description = &slabs->cache.description;
 	uint64_t page_bytes = slabs->cache.heap->page_bytes;
-	if (guards != GUARD_OFF)
-		guarded.object_bytes += KMEM_ALIGN; /* the link lies behind what is guarded */
 	uint64_t align_bytes = description->align_bytes > KMEM_ALIGN ? description->align_bytes : KMEM_ALIGN;
 	if ((align_bytes & (align_bytes - 1)) != 0 || description->object_bytes > OBJECT_BYTES_MAX ||
 	    align_bytes > OBJECT_BYTES_MAX)
@@ -505,7 +500,6 @@ static bool set_geometry(struct solaris_cache *cache)
 	if (usable_bytes / slabs->slot_bytes > SLAB_OBJECTS_MAX)
 		return false;
 	slabs->objects = (uint32_t)(usable_bytes / slabs->slot_bytes);
-	guard_open(slabs, guards);
 	cache->colour_limit = usable_bytes % slabs->slot_bytes;
 	if (cache->colour_limit >= page_bytes)
 		cache->colour_limit = page_bytes - 1;
@@ -823,12 +817,6 @@ static const struct kml_param solaris_params[] = {
 	SWITCH("resize", resize, "on", "magazines grow when the depot is contended (kmem_depot_contention)"),
 	SWITCH("reap", reap, "on", "magazines outside the depot's working set are given back every 15 s"),
 	SWITCH("colouring", colouring, "on", "slabs begin at different offsets"),
-	{.name = "debug",
-	 .type = KML_PARAM_CHOICE,
-	 .offset = offsetof(struct solaris_config, debug),
-	 .default_text = "off",
-	 .choices = guard_names,
-	 .help = GUARD_HELP},
 	{.name = "debug",
 	 .type = KML_PARAM_CHOICE,
 	 .offset = offsetof(struct solaris_config, debug),
