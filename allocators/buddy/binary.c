@@ -114,7 +114,7 @@ static enum kml_status binary_page_add(struct kml_heap *heap, uint64_t address, 
 #define SWITCH(parameter, text)                                                                                        \
 	{                                                                                                              \
 		.name = #parameter, .type = KML_PARAM_CHOICE, .offset = offsetof(struct binary_config, parameter),     \
-		.default_text = "auto", .choices = switch_names, .help = text                                          \
+		.default_text = "auto", .choices = switch_names, .help = (text)                                        \
 	}
 
 static const struct kml_param binary_params[] = {

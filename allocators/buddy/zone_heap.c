@@ -289,7 +289,7 @@ enum kml_status zone_page_add(struct kml_heap *heap, uint64_t address, uint64_t 
 	/* __free_pages_memory: as large as alignment and end allow. */
 	while (page < end) {
 		uint32_t order = zone->has_begun ? 0 : zone->rules.max_order;
-		while ((page & ((1ull << order) - 1)) != 0 || page + (1ull << order) > end)
+		while (order > 0 && ((page & ((1ull << order) - 1)) != 0 || page + (1ull << order) > end))
 			order--;
 		add_block(zone, page, order, cpu);
 		page += 1ull << order;

@@ -19,6 +19,7 @@
 
 #include "allocators/buddy/zone.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/error.h"
 #include "traces/import/import.h"
 #include "traces/kmt/kmt.h"
 
@@ -171,9 +172,8 @@ static struct outcome replay(const char *spec_text)
 	const struct kmt_totals *totals = kmt_reader_totals(reader);
 	struct kml_arena *arena = kml_arena_create(totals->top_address, 4096, false, &error);
 	struct kml_environment environment = {.arena = arena, .page_bytes = 4096, .cpu_count = 2, .starts_empty = true};
-	struct kml_stack stack;
-	if (!arena || !kml_stack_create(&stack, spec, &environment, &error))
-		fail_msg("%s: %s", spec_text, error.text);
+	struct kml_stack stack = {0};
+	KML_CHECK(arena && kml_stack_create(&stack, spec, &environment, &error), "%s: %s", spec_text, error.text);
 	struct run run = {.heap = kml_stack_top(&stack), .outcome = &outcome};
 	run.address = malloc((totals->objects + 1) * sizeof *run.address);
 	assert_non_null(run.address);
