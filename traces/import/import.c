@@ -200,6 +200,8 @@ bool import_add_event(struct import *import, const struct raw_event *event, stru
 		.migrate_type = event->migrate_type > INT8_MAX ? INT8_MAX : (int8_t)event->migrate_type,
 		.accounted = event->accounted,
 		.cross_node = event->cross_node,
+		.depth = event->depth,
+		.task = event->task,
 	};
 	import->has_page_events = import->has_page_events || is_page;
 	return true;
@@ -359,8 +361,9 @@ bool import_write(struct import *import, const char *path, struct kml_error *err
 	complete_origin(import);
 	import_find_page_size(import);
 	import_find_direct_map(import);
-	bool settled = import_place_snapshots(import, error) && import_caches_from_slabinfo(import, error) &&
-		       import_pair(import, error) && import_settle_caches(import, error);
+	bool settled = import_order_interrupted(import, error) && import_place_snapshots(import, error) &&
+		       import_caches_from_slabinfo(import, error) && import_pair(import, error) &&
+		       import_settle_caches(import, error);
 	if (settled)
 		import_complete_caches(import);
 	bool done = settled && import_warm_unseen(import, error) && import_perf_sums(import, error) &&

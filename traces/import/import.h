@@ -44,6 +44,8 @@ struct raw_event {
 	int32_t migrate_type; /* -1: absent */
 	bool accounted;
 	bool cross_node;  /* asked of another NUMA node than the cpu's own; only perf.data knows */
+	uint8_t depth;    /* of interrupts: 0 a task, 1 a soft interrupt in it, 2 a hard one; 0 where it is not told */
+	uint8_t task;     /* a hash: events of one task have the same */
 	const char *name; /* cache name or mark text; borrowed for the call; NULL: absent */
 };
 #define RAW_EVENT_INIT                                                                                                 \

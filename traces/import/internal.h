@@ -4,6 +4,7 @@
  * import_write() runs the steps in this order, each in its own file:
  *   sort.c        events by time, stable
  *   direct_map.c  page size and the address of physical 0
+ *   interrupted.c allocations traced after the interrupt that came after them
  *   caches.c      the cache table: names, geometry of the first slabinfo, the size classes of kmalloc
  *   lifetimes.c   pairs allocations with frees (pages.c keeps what lies in each page)
  *   warm.c        caches of what stayed unknown; objects known only from the first slabinfo
@@ -46,7 +47,9 @@ struct stored_event {
 	uint8_t order;
 	uint8_t gfp;
 	int8_t migrate_type;
-	bool accounted, cross_node;
+	bool accounted : 1, cross_node : 1;
+	uint8_t depth : 2;
+	uint8_t task;
 };
 static_assert(sizeof(struct stored_event) == 48, "2.2 million events are to fit in 110 MB");
 static_assert(RAW_GFP_ACCOUNT < 1u << 8, "stored_event.gfp is a byte");
@@ -166,6 +169,9 @@ void import_find_page_size(struct import *import);
 void import_find_direct_map(struct import *import);
 /* Physical address of a pointer, or KMT_NO_ADDRESS. */
 uint64_t import_physical(const struct import *import, uint64_t pointer);
+
+/* interrupted.c */
+bool import_order_interrupted(struct import *import, struct kml_error *error);
 
 /* caches.c: false and *error when memory or the table (KMT_CACHES_MAX) is exhausted. */
 bool import_caches_from_slabinfo(struct import *import, struct kml_error *error);

@@ -154,15 +154,27 @@ static const char *skip_blanks(const char *text)
 	return text;
 }
 
-/* After "[CPU]": flags or not, the time, the event's name. The event's name is cut out; NULL when this is no such. */
-static char *scan_after_cpu(char *text, uint64_t *time_ns, char **event_name)
+/* ftrace's flags ("d.h1." or so): the third tells what runs (kernel/trace/trace_output.c: trace_print_lat_fmt). */
+static uint8_t interrupt_depth(const char *flags, size_t length)
 {
+	if (length < 3 || flags[2] == '.')
+		return 0;
+	return flags[2] == 's' ? 1 : 2;
+}
+
+/* After "[CPU]": flags or not, the time, the event's name. The event's name is cut out; NULL when this is no such. */
+static char *scan_after_cpu(char *text, struct raw_event *event, char **event_name)
+{
+	uint64_t *time_ns = &event->time_ns;
 	const char *at = skip_blanks(text);
 	const char *end = scan_time(at, time_ns);
 
+	event->depth = 0;
 	if (end == NULL) {
+		const char *flags = at;
 		while (*at != '\0' && *at != ' ')
 			at++;
+		event->depth = interrupt_depth(flags, (size_t)(at - flags));
 		end = scan_time(skip_blanks(at), time_ns);
 	}
 	if (end == NULL)
@@ -186,15 +198,17 @@ static char *scan_after_cpu(char *text, uint64_t *time_ns, char **event_name)
 }
 
 /* A task's name may hold brackets, so the first "[digits]" after which the line goes on as it must is the cpu. */
-static char *scan_head(char *line, uint64_t *cpu, uint64_t *time_ns, char **event_name)
+static char *scan_head(char *line, uint64_t *cpu, struct raw_event *event, char **event_name)
 {
 	for (char *bracket = strchr(line, '['); bracket != NULL; bracket = strchr(bracket + 1, '[')) {
 		const char *end = scan_decimal(bracket + 1, cpu);
 		if (end == NULL || end[0] != ']' || end[1] != ' ')
 			continue;
-		char *fields = scan_after_cpu(bracket + (end + 1 - bracket), time_ns, event_name);
-		if (fields != NULL)
-			return fields;
+		char *fields = scan_after_cpu(bracket + (end + 1 - bracket), event, event_name);
+		if (fields == NULL)
+			continue;
+		event->task = (uint8_t)XXH3_64bits(line, (size_t)(bracket - line));
+		return fields;
 	}
 	return NULL;
 }
@@ -380,7 +394,7 @@ enum trace_line_status trace_line_parse(struct trace_line_parser *parser, char *
 	uint64_t cpu = 0;
 
 	*event = (struct raw_event)RAW_EVENT_INIT;
-	char *fields = scan_head(line, &cpu, &event->time_ns, &event_name);
+	char *fields = scan_head(line, &cpu, event, &event_name);
 	if (fields == NULL)
 		return TRACE_LINE_UNKNOWN;
 	if (cpu >= KMT_CPUS_MAX)
