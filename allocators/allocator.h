@@ -193,6 +193,7 @@ enum kml_block_state {
 	KML_BLOCK_CACHED,
 	KML_BLOCK_PADDING, /* held by the granted block right after it, in front of whose aligned address it lies;
 			      MANAGEMENT waste */
+	KML_BLOCK_ABSENT,  /* memory that an allocator which starts empty has not been given: neither free nor held */
 };
 
 /* One block, as walk() shows it. */

@@ -197,25 +197,39 @@ void zone_destroy(struct kml_heap *heap)
 	release(zone);
 }
 
+/* Memory that was never given, from one block to the next. */
+static bool show_gap(const struct zone *zone, uint64_t from, uint64_t to, kml_visit *visit, void *context)
+{
+	struct kml_block gap = {.address = from << zone->page_shift,
+				.size_bytes = (to - from) << zone->page_shift,
+				.state = KML_BLOCK_ABSENT,
+				.owner = KML_NO_CACHE};
+	return from == to || visit(context, &gap);
+}
+
+static bool show_block(const struct zone *zone, const struct seen_block *seen, kml_visit *visit, void *context)
+{
+	static const enum kml_block_state states[] = {
+		[ZONE_FREE] = KML_BLOCK_FREE, [ZONE_GRANTED] = KML_BLOCK_GRANTED, [ZONE_CACHED] = KML_BLOCK_CACHED};
+	struct kml_block block = {.address = seen->page << zone->page_shift,
+				  .size_bytes = order_bytes(zone, seen->order),
+				  .state = states[seen->state],
+				  .size_class = seen->order,
+				  .owner = KML_NO_CACHE};
+	if (seen->state == ZONE_CACHED)
+		block.cpu = zone->pages[seen->page].cpu;
+	return visit(context, &block);
+}
+
 void zone_walk(const struct kml_heap *heap, kml_visit *visit, void *context)
 {
 	const struct zone *zone = const_zone_of(heap);
 	struct seen_block seen;
-	for (uint64_t page = 0; next_block(zone, &page, &seen);) {
-		struct kml_block block = {.address = seen.page << zone->page_shift,
-					  .size_bytes = order_bytes(zone, seen.order),
-					  .state = KML_BLOCK_FREE,
-					  .size_class = seen.order,
-					  .owner = KML_NO_CACHE};
-		if (seen.state == ZONE_GRANTED)
-			block.state = KML_BLOCK_GRANTED;
-		if (seen.state == ZONE_CACHED) {
-			block.state = KML_BLOCK_CACHED;
-			block.cpu = zone->pages[seen.page].cpu;
-		}
-		if (!visit(context, &block))
+	uint64_t shown_until = 0;
+	for (uint64_t page = 0; next_block(zone, &page, &seen); shown_until = page)
+		if (!show_gap(zone, shown_until, seen.page, visit, context) || !show_block(zone, &seen, visit, context))
 			return;
-	}
+	show_gap(zone, shown_until, zone->page_count, visit, context);
 }
 
 /* --------------------------------------------------------------------------------------------- memory at boot */

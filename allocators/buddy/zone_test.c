@@ -529,6 +529,16 @@ static void a_large_atomic_request_reserves_its_page_block(void **state)
 
 /* ------------------------------------------------------------------------------------------- memory as at boot */
 
+static bool count_absent(void *context, const struct kml_block *block)
+{
+	uint64_t *counts = context; /* absent bytes, and where the blocks end */
+	assert_int_equal(block->address, counts[1]);
+	counts[1] += block->size_bytes;
+	if (block->state == KML_BLOCK_ABSENT)
+		counts[0] += block->size_bytes;
+	return true;
+}
+
 static enum kml_status add(const struct zone_bench *bench, uint64_t page, uint64_t pages, uint16_t cpu)
 {
 	struct kml_heap *heap = &bench->zone->heap;
@@ -562,6 +572,10 @@ static void memory_comes_as_at_boot(void **state)
 	assert_int_equal(add(&bench, 1030, 1, 0), KML_IMPOSSIBLE);
 	assert_int_equal(add(&bench, 16384, 1, 0), KML_IMPOSSIBLE);
 	assert_int_equal(bench.zone->heap.allocator->free(&bench.zone->heap, &foreign), KML_DOUBLE_FREE);
+	uint64_t counts[2] = {0, 0};
+	bench.zone->heap.allocator->walk(&bench.zone->heap, count_absent, counts);
+	assert_int_equal(counts[0], (16384 - 2048 - 16 - 32 - 3) * PAGE);
+	assert_int_equal(counts[1], 64 * MIB);
 	foreign.address = 100 * PAGE;
 	assert_int_equal(bench.zone->heap.allocator->free(&bench.zone->heap, &foreign), KML_FOREIGN);
 	assert_int_equal(take(&bench, 0), 66);

@@ -117,6 +117,8 @@ static bool visit_block(void *context, const struct kml_block *block)
 	survey->end = block->address + block->size_bytes;
 	survey->sum_bytes += block->size_bytes;
 
+	if (block->state == KML_BLOCK_ABSENT)
+		return true;
 	if (block->state == KML_BLOCK_FREE) {
 		count_free_block(survey, block);
 		return true;
