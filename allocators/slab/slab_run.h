@@ -21,6 +21,7 @@
 #include "kmemlab/support/error.h"
 
 struct slab_cache;
+struct seed;
 
 struct slab_link {
 	struct slab_link *next, *prev;
@@ -69,6 +70,7 @@ struct slab_cache {
 	bool has_poison;
 	uint64_t zone_end;                                       /* of the right red zone, from the object on */
 	uint64_t slabs, slab_bytes, total_objects, free_objects; /* free: on the slabs' own lists */
+	struct seed *seed;                                       /* of a start in mid-life, until it is settled */
 };
 
 #define SLAB_OBJECTS_MAX 32767u /* mm/slab.h: what struct slab counts in 15 bits */

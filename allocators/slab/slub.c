@@ -21,6 +21,8 @@
  * cpu and cache. Invariants: cache_validate.
  */
 #include "allocators/slab/slub.h"
+#include "allocators/slab/seed.h"
+#include "allocators/slab/sheaves.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -524,6 +526,17 @@ static bool set_geometry(struct slub_cache *cache)
 	return true;
 }
 
+/* Of a cache of 6.18 that asks for them, where cpus have lists. */
+static bool open_sheaves(struct slub_cache *cache)
+{
+	const struct slub_heap *heap = slub_heap_of(cache);
+	uint32_t capacity = sheaves_capacity(cache->slabs.cache.description.name);
+	if (capacity == 0 || heap->config.profile == SLUB_LINUX_6_1 || heap->config.percpu != SLUB_PERCPU_ON)
+		return true;
+	cache->sheaves = sheaves_create(capacity, heap->heap.cpu_count);
+	return cache->sheaves != NULL;
+}
+
 static bool slub_cache_open(struct object_cache *base)
 {
 	struct slub_cache *cache = slub_cache_of(base);
@@ -542,7 +555,8 @@ static bool slub_cache_open(struct object_cache *base)
 	if (heap->config.percpu == SLUB_PERCPU_OFF)
 		return true;
 	cache->cpus = calloc(heap->heap.cpu_count, sizeof *cache->cpus);
-	if (!cache->cpus) {
+	if (!cache->cpus || !open_sheaves(cache)) {
+		free(cache->cpus);
 		free(cache->sequence);
 		return false;
 	}
@@ -561,12 +575,25 @@ static void slub_cache_release(struct object_cache *base)
 		books->metadata_bytes -= base->heap->cpu_count * sizeof *cache->cpus;
 	free(cache->sequence);
 	free(cache->cpus);
+	sheaves_destroy(cache->sheaves);
+	seed_forget(&cache->slabs);
+}
+
+static void flush_cpu(struct slub_cache *cache, uint16_t cpu)
+{
+	if (cache->sheaves)
+		sheaves_flush_cpu(cache, cpu);
+	slub_flush_cpu(cache, cpu);
 }
 
 static void flush_all(struct slub_cache *cache)
 {
 	for (uint32_t cpu = 0; has_percpu(cache) && cpu < cache->slabs.cache.heap->cpu_count; cpu++)
-		slub_flush_cpu(cache, (uint16_t)cpu);
+		flush_cpu(cache, (uint16_t)cpu);
+	if (!cache->sheaves)
+		return;
+	sheaves_flush_barn(cache);
+	slub_flush_cpu(cache, 0); /* whose partial list they came to */
 }
 
 static void slub_cache_close(struct object_cache *base)
@@ -654,7 +681,7 @@ static void slub_cache_shrink(struct object_cache *base)
 
 static void slub_cache_drain(struct object_cache *base, uint16_t cpu)
 {
-	slub_flush_cpu(slub_cache_of(base), cpu);
+	flush_cpu(slub_cache_of(base), cpu);
 }
 
 /* -------------------------------------------------------------------------------------------------- figures */
@@ -775,7 +802,7 @@ static bool slub_cache_validate(const struct object_cache *base, struct kml_erro
 	const struct slub_cache *cache = slub_cache_of(base);
 	const struct slab_cache *slabs = &cache->slabs;
 	struct census census = {.cache = cache, .error = error};
-	if (!check_node(&census))
+	if ((cache->sheaves && !sheaves_validate(cache, error)) || !check_node(&census))
 		return false;
 	for (uint32_t cpu = 0; has_percpu(cache) && cpu < base->heap->cpu_count; cpu++)
 		if (!check_cpu(&census, cpu))
@@ -795,8 +822,9 @@ static bool slub_cache_validate(const struct object_cache *base, struct kml_erro
 static enum kml_status slub_strategy_take(struct object_cache *base, const struct kml_request *request,
 					  struct object_place *place)
 {
+	struct slub_cache *cache = slub_cache_of(base);
 	enum kml_status status;
-	uint64_t object = slub_take(slub_cache_of(base), request, &status);
+	uint64_t object = cache->sheaves ? sheaves_take(cache, request, &status) : slub_take(cache, request, &status);
 	if (object != KML_NO_ADDRESS)
 		slab_grant(slab_of(base->heap, object), object, place);
 	return status;
@@ -804,8 +832,82 @@ static enum kml_status slub_strategy_take(struct object_cache *base, const struc
 
 static void slub_strategy_give(const struct object_place *place, const struct kml_release *release)
 {
+	struct slub_cache *cache = slub_cache_of(place->cache);
 	slab_ungrant(place);
-	slub_give(slub_cache_of(place->cache), place->run, place->address, release->cpu);
+	if (cache->sheaves)
+		sheaves_give(cache, place->run, place->address, release->cpu);
+	else
+		slub_give(cache, place->run, place->address, release->cpu);
+}
+
+static struct slab *seed_create(struct slab_cache *cache, const struct kml_request *request, enum kml_status *status)
+{
+	return slub_slab_new(slub_cache_of(&cache->cache), request, status);
+}
+
+static void seed_adopt(struct slab *slab, const uint32_t *free_slots, uint32_t free_count, enum seed_place place,
+		       uint16_t cpu)
+{
+	static const enum slub_list lists[] = {[SEED_FULL] = SLUB_FULL,
+					       [SEED_NODE] = SLUB_NODE,
+					       [SEED_CPU_PARTIAL] = SLUB_CPU_PARTIAL,
+					       [SEED_CPU] = SLUB_CPU};
+	slub_slab_shape(slab, free_slots, free_count);
+	slub_slab_adopt(slab, lists[place], cpu);
+}
+
+static void seed_park(struct slab_cache *cache, uint64_t object, uint16_t cpu, bool on_node)
+{
+	sheaves_park(slub_cache_of(&cache->cache), object, cpu, on_node);
+}
+
+/*
+ * A cache with sheaves begins with what it had off the slabs in its sheaves. Where kfree_rcu fills them, of which a
+ * trace has no events, it does without: objects that were freed without an event, and live on here until their place is
+ * used again, stand for those that the sheaves keep.
+ */
+static struct seed_rules seed_rules(struct slub_cache *cache)
+{
+	if (cache->sheaves && cache->parked == 0 && sheaves_filled_by_rcu(cache->slabs.cache.description.name)) {
+		sheaves_destroy(cache->sheaves);
+		cache->sheaves = NULL;
+	}
+	bool has_lists = has_percpu(cache) && !cache->sheaves;
+	uint32_t batch = 1 + (has_percpu(cache) ? partials_to_take(cache) : 0);
+	struct seed_rules rules = {.has_cpu_slab = has_lists,
+				   .cpu_partial_slabs = has_lists && batch > 1 ? cache->cpu_partial_slabs : 0,
+				   .node_batch = batch,
+				   .create = seed_create,
+				   .adopt = seed_adopt};
+	if (cache->sheaves) {
+		uint32_t capacity = sheaves_capacity(cache->slabs.cache.description.name);
+		rules.parked_per_cpu = 2 * capacity;
+		rules.parked_on_node = SHEAVES_BARN_MAX * capacity;
+		rules.park = seed_park;
+	}
+	return rules;
+}
+
+static void slub_seed(struct object_cache *base, const struct kml_seed *seed)
+{
+	struct slub_cache *cache = slub_cache_of(base);
+	const struct seed_rules rules = seed_rules(cache);
+	seed_note(&cache->slabs, &rules, seed);
+}
+
+static enum kml_status slub_take_warm(struct object_cache *base, const struct kml_request *request,
+				      struct object_place *place)
+{
+	struct slub_cache *cache = slub_cache_of(base);
+	const struct seed_rules rules = seed_rules(cache);
+	return seed_take(&cache->slabs, &rules, request, place);
+}
+
+static void slub_cache_settle(struct object_cache *base)
+{
+	struct slub_cache *cache = slub_cache_of(base);
+	const struct seed_rules rules = seed_rules(cache);
+	seed_settle(&cache->slabs, &rules);
 }
 
 static bool slub_start(struct object_heap *base, const void *config_bytes, struct kml_error *error)
@@ -851,6 +953,9 @@ static const struct object_strategy slub_strategy = {
 	.cache_stats = slub_cache_stats,
 	.walk_run = slab_walk_run,
 	.cache_validate = slub_cache_validate,
+	.seed = slub_seed,
+	.take_warm = slub_take_warm,
+	.cache_settle = slub_cache_settle,
 };
 
 static struct kml_heap *slub_create(const struct kml_environment *environment, const void *config,
@@ -905,4 +1010,6 @@ const struct kml_allocator kml_slub = {
 	.config_bytes = sizeof(struct slub_config),
 	.create = slub_create,
 	OBJECT_COMMON_OPERATIONS,
+	.seed = object_seed,
+	.settle = object_settle,
 };

@@ -73,6 +73,8 @@ struct slub_cpu {
 	uint32_t partial_slabs;
 };
 
+struct sheaves;
+
 struct slub_cache {
 	struct slab_cache slabs;
 	uint8_t *links;           /* memory of address 0, plus where the link lies in an object */
@@ -81,7 +83,8 @@ struct slub_cache {
 	uint32_t min_partial, cpu_partial_objects, cpu_partial_slabs;
 	uint32_t *sequence; /* a permutation of slot numbers, of a cache with random free lists */
 	uint32_t sequence_count;
-	uint64_t parked; /* objects in use for the slabs that sheaves keep */
+	uint64_t parked;         /* objects in use for the slabs that sheaves keep */
+	struct sheaves *sheaves; /* NULL: the cache has none */
 	uint64_t events[SLUB_EVENTS];
 	struct slub_cpu *cpus; /* heap.cpu_count */
 };
