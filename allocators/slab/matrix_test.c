@@ -1,0 +1,285 @@
+/*
+ * matrix_test.c - every strategy on every page allocator, replaying the beginnings of the shipped traces under the
+ * shadow model: nothing may be reported, the waste adds up at every sample, and when what is left is freed the arena is
+ * whole. And the same trace, stack and seed give the same addresses.
+ *
+ * Every stack replays a small synthetic trace; each also the beginning of one of the shipped ones, in turn, so that
+ * each strategy sees all of them.
+ */
+#include "allocators/slab/front_testing.h"
+#include "workloads/replay.h"
+#include "workloads/testing.h"
+
+enum { RECORDED_EVENTS = 6000, SYNTHETIC_EVENTS = 3000, SAMPLES = 6, LEFT_MAX = 400000 };
+
+static const char *const shipped[] = {"compile", "fork", "fs-scan", "reclaim", "sockets"};
+enum { SHIPPED = sizeof(shipped) / sizeof(shipped[0]) };
+
+/* ---------------------------------------------------------------------------------------------- what comes back,
+ * hashed */
+
+/* An allocator that passes everything on and keeps a hash of the answers (FNV-1a over words). */
+static struct kml_allocator spy;
+static const struct kml_allocator *spied;
+static uint64_t spied_hash, spied_calls;
+
+static void mix(uint64_t word)
+{
+	spied_hash = (spied_hash ^ word) * 0x100000001B3ull;
+	spied_calls++;
+}
+
+static struct kml_grant spy_alloc(struct kml_heap *heap, const struct kml_request *request)
+{
+	struct kml_grant grant = spied->alloc(heap, request);
+	mix(grant.address);
+	mix(grant.granted_bytes ^ (uint64_t)grant.status << 60);
+	return grant;
+}
+
+static enum kml_status spy_free(struct kml_heap *heap, const struct kml_release *release)
+{
+	enum kml_status status = spied->free(heap, release);
+	mix(status);
+	return status;
+}
+
+static struct kml_heap *spy_create(const struct kml_environment *environment, const void *config,
+				   struct kml_error *error)
+{
+	struct kml_heap *heap = spied->create(environment, config, error);
+	if (heap != NULL)
+		heap->allocator = &spy;
+	return heap;
+}
+
+static void spy_on(struct kml_spec *spec)
+{
+	spied = spec->layer[0];
+	spy = *spied;
+	spy.alloc = spy_alloc;
+	spy.free = spy_free;
+	spy.create = spy_create;
+	spec->layer[0] = &spy;
+	spied_hash = 0xCBF29CE484222325ull;
+	spied_calls = 0;
+}
+
+/* -------------------------------------------------------------------------------------------------------- the end */
+
+struct watch {
+	const char *name;
+	uint64_t last_event; /* the sample at which all is drained */
+	uint64_t samples;
+	bool drained;
+	uint64_t *left;
+	uint64_t left_count;
+};
+
+static bool collect(void *context, const struct kml_block *block)
+{
+	struct watch *watch = context;
+	if (block->state != KML_BLOCK_GRANTED)
+		return true;
+	assert_true(watch->left_count < LEFT_MAX);
+	watch->left[watch->left_count++] = block->address;
+	return true;
+}
+
+static void shrink(struct kml_heap *heap)
+{
+	if (heap->allocator->shrink != NULL)
+		heap->allocator->shrink(heap);
+}
+
+/* Whatever is still live is freed, on one cpu and the other; then nothing is held, and validate() agrees. */
+static void drain(struct watch *watch, const struct kml_stack *stack, const struct kml_arena *arena)
+{
+	struct kml_heap *heap = kml_stack_top(stack), *below = stack->layer[stack->layer_count - 1];
+	struct kml_error error = {{0}};
+	struct kml_stats stats;
+	watch->left_count = 0;
+	heap->allocator->walk(heap, collect, watch);
+	for (uint64_t i = 0; i < watch->left_count; i++) {
+		const struct kml_release release = {
+			.address = watch->left[i], .cache = KML_NO_CACHE, .cpu = (uint16_t)(i % 2)};
+		enum kml_status status = heap->allocator->free(heap, &release);
+		if (status != KML_OK)
+			fail_msg("%s: block %llu of what is left, at %llu: %s", watch->name, (unsigned long long)i,
+				 (unsigned long long)watch->left[i], kml_status_name(status));
+	}
+	shrink(heap);
+	shrink(below);
+	heap->allocator->stats(heap, &stats);
+	if (stats.granted_bytes != 0 || stats.held_bytes != 0 || arena->held_bytes != 0)
+		fail_msg("%s: all is freed, yet %llu bytes are granted and %llu held", watch->name,
+			 (unsigned long long)stats.granted_bytes, (unsigned long long)arena->held_bytes);
+	if (!heap->allocator->validate(heap, &error) || !below->allocator->validate(below, &error))
+		fail_msg("%s: %s", watch->name, error.text);
+	watch->drained = true;
+}
+
+/* The runner compares its books too; this is the definition, once more. */
+static bool observe(void *context, const struct replay_sample *sample, const struct kml_stack *stack,
+		    const struct kml_arena *arena)
+{
+	struct watch *watch = context;
+	uint64_t sum_bytes = sample->requested_bytes;
+	for (unsigned kind = 0; kind < KML_WASTE_KINDS; kind++)
+		sum_bytes += sample->stats.waste_bytes[kind];
+	if (sum_bytes != sample->stats.held_bytes)
+		fail_msg("%s: after event %llu requested and waste are %llu, held %llu", watch->name,
+			 (unsigned long long)sample->event, (unsigned long long)sum_bytes,
+			 (unsigned long long)sample->stats.held_bytes);
+	watch->samples++;
+	if (sample->event == watch->last_event)
+		drain(watch, stack, arena);
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------ one replay */
+
+static uint64_t left[LEFT_MAX];
+
+/* The first `events` events after the warm start; the hash of the answers. */
+static uint64_t replay_beginning(struct kmt_reader *reader, const char *spec_text, uint64_t events, uint64_t seed)
+{
+	struct kml_error error = {{0}};
+	struct replay_result result;
+	struct kml_spec *spec = kml_spec_parse(spec_text, &error);
+	if (spec == NULL)
+		fail_msg("%s", error.text);
+	spy_on(spec);
+	const struct kmt_totals *totals = kmt_reader_totals(reader);
+	uint64_t last = totals->warm_events + events < totals->events ? totals->warm_events + events : totals->events;
+	uint64_t recorded = totals->events - totals->warm_events, fed = last - totals->warm_events;
+	const struct replay_options options = {.level = REPLAY_ALL,
+					       .check = true,
+					       .samples = (uint32_t)(SAMPLES * recorded / fed),
+					       .seed = seed,
+					       .stop_after_events = last};
+	struct watch watch = {.name = spec_text, .last_event = last, .left = left};
+	if (!replay_run(reader, spec, &options, observe, NULL, &watch, &result, &error))
+		fail_msg("%s: %s: %s", kmt_reader_path(reader), spec_text, error.text);
+	if (result.check_failed)
+		fail_msg("%s: %s: %s", kmt_reader_path(reader), spec_text, result.check_error.text);
+	assert_true(watch.drained);
+	assert_true(watch.samples >= SAMPLES / 2);
+	assert_true(result.allocations > 0 && result.events >= fed / 2);
+	kml_spec_free(spec);
+	return spied_hash;
+}
+
+/* A few thousand events of objects and pages, and areas of vmalloc between them. */
+static void write_synthetic(struct test_trace *trace)
+{
+	enum { IDS = 250, FIRST_AREA = IDS, AREAS = 6 };
+	test_trace_begin(trace, "matrix");
+	for (uint32_t round = 0; round < AREAS; round++) {
+		test_trace_add(trace, (struct kmt_event){.op = KMT_ALLOC,
+							 .object = FIRST_AREA + round,
+							 .size_bytes = (round + 1) * 3000,
+							 .cache = KMT_NO_CACHE,
+							 .flags = KML_VMALLOC,
+							 NO_PLACE});
+		if (round % 2 == 1)
+			free_object(trace, FIRST_AREA + round - 1);
+	}
+	for (uint32_t i = 0; i < 100; i++)
+		test_trace_add(trace, (struct kmt_event){.op = KMT_ALLOC,
+							 .object = FIRST_AREA + AREAS + i,
+							 .size_bytes = i % 2 ? 1000 : 64,
+							 .cache = i % 2,
+							 .cpu = i % 2,
+							 NO_PLACE});
+	add_churn(trace, SYNTHETIC_EVENTS, IDS, 9000, 77);
+	for (uint32_t i = 0; i < 100; i += 3)
+		free_object(trace, FIRST_AREA + AREAS + i);
+}
+
+static struct kmt_reader *open_shipped(uint32_t index)
+{
+	char path[2048];
+	struct kml_error error = {{0}};
+	const char *source = getenv("KMEMLAB_SOURCE");
+	snprintf(path, sizeof(path), "%s/traces/%s.kmt", source != NULL ? source : ".", shipped[index]);
+	struct kmt_reader *reader = kmt_open(path, &error);
+	if (reader == NULL)
+		fail_msg("%s", error.text);
+	return reader;
+}
+
+static struct kmt_reader *small_trace;
+static uint32_t turn;
+
+static void replay_both(const char *spec_text)
+{
+	replay_beginning(small_trace, spec_text, UINT32_MAX, 1);
+	struct kmt_reader *reader = open_shipped(turn++ % SHIPPED);
+	replay_beginning(reader, spec_text, RECORDED_EVENTS, 1);
+	kmt_close(reader);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- tests */
+
+static void every_stack_replays_without_a_report(void **state)
+{
+	(void)state;
+	turn = 0;
+	each_stack("", NULL, replay_both);
+}
+
+/* Each strategy on the kernel's own page allocator, on blocks that fit no page number, and in its other forms. */
+static void other_forms_do_too(void **state)
+{
+	(void)state;
+	static const char *const specs[] = {"slub:profile=linux-6.1/binary:linux=on",
+					    "slub:debug=on/fibonacci",
+					    "slub:fit=granted/weighted",
+					    "slub:percpu=off/kary:k=3",
+					    "slub:merge=on,random=on/tertiary",
+					    "slab/binary:linux=on",
+					    "slab:debug=on/dual",
+					    "slab:fit=granted/fibonacci",
+					    "slab:percpu=off/weighted",
+					    "slob/binary:linux=on",
+					    "solaris/binary:linux=on",
+					    "solaris:debug=on/kary",
+					    "solaris:fit=granted/kary:k=3",
+					    "solaris:percpu=off/first_fit"};
+	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
+		replay_both(specs[i]);
+}
+
+static void answers_the_same_twice(const char *spec_text)
+{
+	uint64_t first = replay_beginning(small_trace, spec_text, UINT32_MAX, 7), calls = spied_calls;
+	assert_true(calls > SYNTHETIC_EVENTS);
+	if (replay_beginning(small_trace, spec_text, UINT32_MAX, 7) != first || spied_calls != calls)
+		fail_msg("%s: the same trace and seed gave other answers", spec_text);
+}
+
+static void the_same_seed_gives_the_same_addresses(void **state)
+{
+	(void)state;
+	each_stack("", NULL, answers_the_same_twice);
+	answers_the_same_twice("slub:random=on/binary");
+	/* And the seed is what makes random lists random. */
+	assert_int_not_equal(replay_beginning(small_trace, "slub:random=on/binary", UINT32_MAX, 7),
+			     replay_beginning(small_trace, "slub:random=on/binary", UINT32_MAX, 8));
+}
+
+int main(void)
+{
+	struct test_trace trace;
+	write_synthetic(&trace);
+	small_trace = test_trace_end(&trace);
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_stack_replays_without_a_report),
+		cmocka_unit_test(other_forms_do_too),
+		cmocka_unit_test(the_same_seed_gives_the_same_addresses),
+	};
+	int failures = cmocka_run_group_tests_name("matrix", tests, NULL, NULL);
+	test_trace_close(&trace, small_trace);
+	return failures;
+}
