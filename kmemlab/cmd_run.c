@@ -51,6 +51,7 @@ static const struct {
 	{"binary:policy=fifo", ANY_LEVEL},
 	{"binary:policy=lowest", ANY_LEVEL},
 	{"binary:max_order=10", 1u << REPLAY_PAGES}, /* mm/page_alloc.c: blocks of at most 2^10 pages */
+	{"binary:linux=on", 1u << REPLAY_PAGES},
 	{"kary:k=4", ANY_LEVEL},
 	{"slub:profile=linux-6.1/binary", OBJECT_LEVELS},
 	{"slub:merge=on/binary", OBJECT_LEVELS},
@@ -58,6 +59,7 @@ static const struct {
 	{"slub/fibonacci", OBJECT_LEVELS},
 	{"slub/weighted", OBJECT_LEVELS},
 	{"slub/best_fit", OBJECT_LEVELS},
+	{"slub/binary:linux=on", OBJECT_LEVELS},
 };
 
 enum {
@@ -894,7 +896,9 @@ static bool write_manifest(const struct plan *plan, struct kml_error *error)
 
 static void analyse(const struct plan *plan)
 {
-	if (!plan->arguments->no_figures && kml_run_script("run", "figures.py", plan->out, true) != 0)
+	bool wants_figures = !plan->arguments->no_figures;
+	if (wants_figures && (kml_run_script("run", "figures.py", plan->out, true) != 0 ||
+			      kml_run_script("run", "classics.py", plan->out, true) != 0))
 		fprintf(stderr,
 			"kmemlab run: no figures (python3-matplotlib and python3-pandas make them); the CSV files are "
 			"in %s\n",
