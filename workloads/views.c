@@ -2,7 +2,10 @@
 #include "workloads/views.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "kmemlab/support/error.h"
 
 /* ------------------------------------------------------------------------------------------------ slabinfo */
 
@@ -44,20 +47,51 @@ static void line_of(const struct kml_cache_stats *stats, enum view_active active
 	snprintf(line->name, sizeof line->name, "%s", stats->name);
 }
 
+/* A name stands once: a stack that serves kmalloc from caches of the trace and from its own has two of a class. */
+static void add_line(struct slabinfo_line *lines, uint32_t *count, const struct slabinfo_line *line)
+{
+	for (uint32_t i = 0; i < *count; i++) {
+		if (strcmp(lines[i].name, line->name) != 0)
+			continue;
+		lines[i].active_objects += line->active_objects;
+		lines[i].total_objects += line->total_objects;
+		lines[i].active_slabs += line->active_slabs;
+		lines[i].slabs += line->slabs;
+		lines[i].shared_available += line->shared_available;
+		return;
+	}
+	lines[(*count)++] = *line;
+}
+
+static uint32_t count_caches(const struct kml_heap *heap)
+{
+	struct kml_cache_stats stats;
+	uint32_t count = 0;
+	while (heap->allocator->cache_stats(heap, count, &stats))
+		count++;
+	return count;
+}
+
 bool view_slabinfo(const struct kml_stack *stack, enum view_active active, FILE *stream)
 {
 	const struct kml_heap *heap = kml_stack_top(stack);
 	struct kml_cache_stats stats;
 	if (!heap->allocator->cache_stats)
 		return false;
-	slabinfo_print_heading(stream);
+	struct slabinfo_line *lines = calloc(count_caches(heap) + 1u, sizeof *lines);
+	KML_CHECK(lines, "out of memory for %" PRIu32 " caches", count_caches(heap));
+	uint32_t count = 0;
 	for (uint32_t i = 0; heap->allocator->cache_stats(heap, i, &stats); i++) {
 		struct slabinfo_line line;
 		if (!stats.name)
 			continue;
 		line_of(&stats, active, &line);
-		slabinfo_print_line(&line, stream);
+		add_line(lines, &count, &line);
 	}
+	slabinfo_print_heading(stream);
+	for (uint32_t i = 0; i < count; i++)
+		slabinfo_print_line(&lines[i], stream);
+	free(lines);
 	return true;
 }
 

@@ -23,7 +23,7 @@ enum view_active {
 void slabinfo_print_heading(FILE *stream);
 void slabinfo_print_line(const struct slabinfo_line *line, FILE *stream);
 
-/* Every cache of the stack; false when its top keeps no figures of caches. O(caches). */
+/* Every cache of the stack; false when its top keeps no figures of caches. O(caches^2). */
 bool view_slabinfo(const struct kml_stack *stack, enum view_active active, FILE *stream);
 
 /* What meminfo needs beside the stack. */
