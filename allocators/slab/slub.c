@@ -477,17 +477,21 @@ void slub_slab_adopt(struct slab *slab, enum slub_list list, uint16_t index)
 
 /* --------------------------------------------------------------------------------------------------- caches */
 
-/* What the slots are: computed; but where the trace does not tell the alignment, as slabinfo reported them. */
+/*
+ * What the slots are: computed. But as slabinfo reported them where the trace does not tell the alignment, and where
+ * they are smaller than type-safety by RCU makes them: since 6.12 a cache may name a place inside the object for the
+ * link (freeptr_offset: vm_area_struct, filp).
+ */
 static struct slub_slot cache_slot(const struct kml_cache *description)
 {
 	bool keeps_contents = description->has_constructor || description->typesafe_by_rcu;
 	struct slub_slot slot = slub_slot(description->object_bytes, description->align_bytes, keeps_contents);
 	uint64_t recorded = description->recorded_slot_bytes & ~7ull;
-	if (description->align_bytes != 0 || recorded < description->object_bytes || recorded < slot.align_bytes)
+	bool names_a_place = description->typesafe_by_rcu && !description->has_constructor && recorded < slot.bytes;
+	if ((description->align_bytes != 0 && !names_a_place) || recorded < description->object_bytes ||
+	    recorded < slot.align_bytes)
 		return slot;
 	slot.bytes = recorded;
-	/* Since 6.12 a cache may name a place inside the object for the link (freeptr_offset): then none lies behind.
-	 */
 	if (slot.link_offset + sizeof(uint64_t) > recorded)
 		slot.link_offset = slub_slot(description->object_bytes, 0, false).link_offset;
 	return slot;
