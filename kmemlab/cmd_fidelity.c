@@ -236,6 +236,7 @@ struct session {
 	bool writes;
 	cJSON *list;
 	struct fidelity_sums sums;
+	bool check_failed;
 };
 
 static void name_trace(const char *path, char name[256])
@@ -288,6 +289,7 @@ static bool judge_one(struct session *session, const char *path, struct kmt_read
 					       .spec_text = spec->text,
 					       .options = &judged,
 					       .fidelity = &fidelity};
+	session->check_failed |= fidelity.result.check_failed;
 	done = done && report_one(session, &report, error);
 	fidelity_free(&fidelity);
 	return done;
@@ -412,7 +414,7 @@ int cmd_fidelity(int argc, char **argv)
 		print_json(&session);
 	cJSON_Delete(session.list);
 	if (!done)
-		return kml_report(&error, KML_EXIT_USAGE);
+		return kml_report(&error, session.check_failed ? KML_EXIT_CHECK_FAILED : KML_EXIT_USAGE);
 	draw_figures(&arguments);
 	return check_limits(&session);
 }

@@ -538,7 +538,7 @@ static bool replay_and_judge(struct judge *judge, struct kmt_reader *reader, con
 		return judge->error.text[0] ? kml_fail(error, "%s", judge->error.text) : false;
 	if (fidelity->result.check_failed)
 		return kml_fail(error, "%s on %s: %s", kmt_reader_path(reader), spec->text,
-				fidelity->result.check_error.text);
+				fidelity->result.check_error.text); /* and result says so */
 	sum_moments(judge);
 	compare_meminfo(fidelity, kmt_reader_origin(reader)->at_boot);
 	for (uint32_t i = 0; i < fidelity->cache_count; i++)

@@ -112,8 +112,8 @@ struct fidelity {
 };
 
 /*
- * false and *error: the trace is damaged, has no two snapshots of slabs, or the stack keeps no figures of caches. The
- * caller frees what was filled, whatever is returned.
+ * false and *error: the trace is damaged, has no two snapshots of slabs, or the stack keeps no figures of caches; or
+ * result.check_failed, an allocator broke a promise. The caller frees what was filled, whatever is returned.
  */
 bool fidelity_run(struct kmt_reader *reader, const struct kml_spec *spec, const struct fidelity_options *options,
 		  struct fidelity *fidelity, struct kml_error *error);
