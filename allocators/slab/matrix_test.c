@@ -10,7 +10,7 @@
 #include "workloads/replay.h"
 #include "workloads/testing.h"
 
-enum { RECORDED_EVENTS = 6000, SYNTHETIC_EVENTS = 3000, SAMPLES = 6, LEFT_MAX = 400000 };
+enum { RECORDED_EVENTS = 3000, SYNTHETIC_EVENTS = 3000, SAMPLES = 3, LEFT_MAX = 400000 };
 
 static const char *const shipped[] = {"compile", "fork", "fs-scan", "reclaim", "sockets"};
 enum { SHIPPED = sizeof(shipped) / sizeof(shipped[0]) };
@@ -164,7 +164,7 @@ static uint64_t replay_beginning(struct kmt_reader *reader, const char *spec_tex
 	if (result.check_failed)
 		fail_msg("%s: %s: %s", kmt_reader_path(reader), spec_text, result.check_error.text);
 	assert_true(watch.drained);
-	assert_true(watch.samples >= SAMPLES / 2);
+	assert_true(watch.samples >= SAMPLES - 1);
 	assert_true(result.allocations > 0 && result.events >= fed / 2);
 	kml_spec_free(spec);
 	return spied_hash;
