@@ -95,7 +95,7 @@ void import_complete_caches(struct import *import)
 	for (uint32_t i = 0; i < import->caches.count; i++) {
 		struct kmt_cache *cache = &import->caches.items[i];
 		/* SLOB has no slabs: its sizes are requests. */
-		bool known = cache->pages_per_slab > 0 && cache->slot_bytes > 0 && cache->object_bytes > 0;
+		bool known = cache->objects_per_slab > 0 && cache->slot_bytes > 0 && cache->object_bytes > 0;
 		if (known && cache->object_bytes <= cache->slot_bytes && !is_explained(cache))
 			explain(cache);
 		cache->flags |= is_reclaimable(cache->name) ? KMT_CACHE_RECLAIMABLE : 0;

@@ -18,6 +18,7 @@ static struct kmt_cache completed(struct kmt_cache cache)
 	assert_true(import_reserve(&import->caches, &error));
 	cache.name = cache.name ? cache.name : "nameless";
 	cache.pages_per_slab = cache.pages_per_slab ? cache.pages_per_slab : 1;
+	cache.objects_per_slab = cache.objects_per_slab ? cache.objects_per_slab : 1;
 	import->caches.items[import->caches.count++] = cache;
 	import_complete_caches(import);
 	struct kmt_cache told = import->caches.items[0];
