@@ -26,7 +26,7 @@
  * pages that cannot serve are passed over unread. It changes no decision.
  *
  * Cost: O(pages on the list + free blocks of the pages looked into) per alloc, O(blocks of the page) per free. The
- * price of the small footprint. Metadata: a descriptor a page, 12 bytes a block.
+ * price of the small footprint. Metadata: a descriptor a page, 8 bytes a block.
  *
  * Invariants (heap_validate): blocks and free blocks tile each page; no two free blocks are neighbours; a page is on a
  * list exactly when it has free units; no page is wholly free; a kmalloc header says the size of its record.
@@ -46,19 +46,23 @@ enum {
 	SLOB_RCU_BYTES = 24, /* struct slob_rcu: a struct rcu_head and an int */
 	SLOB_INDEX_MAX = 32767, /* slobidx_t is 16 bits wide while a page is at most twice that */
 	SLOB_PAGE_MIN = 64,
+	SLOB_PAGE_MAX = 65536, /* what a block's record can number */
 };
 #define SLOB_KMALLOC 0x7fffffffu /* a block of no cache */
 #define SLOB_NONE UINT32_MAX
+#define SLOB_UNIT_MASK 0x7fffu
+#define SLOB_SIZE_MASK 0x1ffffu
 
 enum slob_list { SLOB_SMALL, SLOB_MEDIUM, SLOB_LARGE, SLOB_LISTS };
 
 /* A block that is not free. */
 struct slob_block {
-	uint32_t unit;          /* where it begins in the page */
-	uint32_t size_bytes;    /* with the header or the footer, as slob_alloc was asked */
-	uint32_t cache : 31;    /* index, or SLOB_KMALLOC */
-	uint32_t is_parked : 1; /* freed, and waits for the grace period of RCU */
+	uint32_t unit : 15;       /* where it begins in the page */
+	uint32_t size_bytes : 17; /* with the header or the footer, as slob_alloc was asked; 0 of whole pages */
+	uint32_t cache : 31;      /* index, or SLOB_KMALLOC */
+	uint32_t is_parked : 1;   /* freed, and waits for the grace period of RCU */
 };
+_Static_assert(sizeof(struct slob_block) == 8, "the record of a block is one word");
 
 /* A page of blocks, or the pages of one object of a cache of large ones: then one block and no free units. */
 struct slob_run {
@@ -333,8 +337,9 @@ static uint32_t record_block(struct slob_heap *slob, struct slob_run *run, uint3
 {
 	uint32_t at = blocks_up_to(run, unit);
 	memmove(run->blocks + at + 1, run->blocks + at, (run->block_count - at) * sizeof *run->blocks);
-	run->blocks[at] = (struct slob_block){
-		.unit = unit, .size_bytes = (uint32_t)demand->size_bytes, .cache = demand->cache & SLOB_KMALLOC};
+	run->blocks[at] = (struct slob_block){.unit = unit & SLOB_UNIT_MASK,
+					      .size_bytes = run->is_page ? demand->size_bytes & SLOB_SIZE_MASK : 0,
+					      .cache = demand->cache & SLOB_KMALLOC};
 	run->block_count++;
 	slob->live_blocks++;
 	uint64_t held_bytes = run->is_page ? block_bytes(slob, &run->blocks[at]) : run->asked_bytes;
@@ -551,9 +556,9 @@ static bool slob_start(struct object_heap *heap, const void *config, struct kml_
 	slob->has_wide_index = heap->page_bytes > 2u * SLOB_INDEX_MAX;
 	slob->unit_bytes = slob->has_wide_index ? sizeof(int32_t) : sizeof(int16_t);
 	slob->page_units = heap->page_bytes / slob->unit_bytes;
-	if (heap->page_bytes < SLOB_PAGE_MIN)
-		return kml_fail(error, "slob: pages of %u bytes; they need at least %d", heap->page_bytes,
-				SLOB_PAGE_MIN);
+	if (heap->page_bytes < SLOB_PAGE_MIN || heap->page_bytes > SLOB_PAGE_MAX)
+		return kml_fail(error, "slob: pages of %u bytes; they need %d to %d", heap->page_bytes, SLOB_PAGE_MIN,
+				SLOB_PAGE_MAX);
 	if (heap->cache_count >= SLOB_KMALLOC - KMALLOC_CACHES)
 		return kml_fail(error, "slob: %u caches; at most %u can be told apart", heap->cache_count,
 				SLOB_KMALLOC - KMALLOC_CACHES - 1);
@@ -739,7 +744,7 @@ static bool visit_block(const struct slob_heap *slob, const struct slob_run *run
 		.address = object_address(slob, run, block),
 		.size_bytes = usable_bytes(slob, block),
 		.state = block->is_parked ? KML_BLOCK_CACHED : KML_BLOCK_GRANTED,
-		.size_class = list_of(block->size_bytes),
+		.size_class = run->is_page ? list_of(block->size_bytes) : SLOB_LISTS,
 		.owner = block->cache == SLOB_KMALLOC ? KML_NO_CACHE : block->cache,
 	};
 	uint64_t before_bytes = header_bytes(block);

@@ -42,6 +42,7 @@
 #include <string.h>
 
 #include "allocators/slab/guard.h"
+#include "allocators/slab/seed.h"
 
 enum {
 	KMEM_ALIGN = 8,
@@ -188,21 +189,26 @@ static uint64_t next_colour(struct solaris_cache *cache)
 	return cache->colour_bytes;
 }
 
-/* kmem_slab_create. */
-static struct slab *slab_add(struct solaris_cache *cache, const struct kml_request *request, enum kml_status *status)
+/* kmem_slab_create. On no list. */
+static struct slab *create_slab(struct solaris_cache *cache, const struct kml_request *request, enum kml_status *status)
 {
 	enum slab_fit fit = heap_of(cache)->config.fit;
 	struct slab *slab =
 		slab_create_sized(&cache->slabs, cache->slab_bytes, fit, next_colour(cache), request, status);
 	if (!slab && cache->slab_bytes > cache->least_slab_bytes)
 		slab = slab_create_sized(&cache->slabs, cache->least_slab_bytes, fit, 0, request, status);
+	if (!slab || chain_objects(cache, slab))
+		return slab;
+	slab_destroy(slab, request->cpu);
+	*status = KML_NO_MEMORY;
+	return NULL;
+}
+
+static struct slab *slab_add(struct solaris_cache *cache, const struct kml_request *request, enum kml_status *status)
+{
+	struct slab *slab = create_slab(cache, request, status);
 	if (!slab)
 		return NULL;
-	if (!chain_objects(cache, slab)) {
-		slab_destroy(slab, request->cpu);
-		*status = KML_NO_MEMORY;
-		return NULL;
-	}
 	slab->list = LIST_PARTIAL;
 	slab_list_add_head(&cache->partial, slab);
 	return slab;
@@ -265,6 +271,60 @@ static void slab_layer_give(struct solaris_cache *cache, uint64_t object, uint16
 		return;
 	slab_list_remove(&cache->partial, slab);
 	slab_return(cache, slab, cpu);
+}
+
+/* ------------------------------------------------------------------------------------------ start in mid-life */
+
+static struct slab *seed_create(struct slab_cache *cache, const struct kml_request *request, enum kml_status *status)
+{
+	return create_slab(cache_of(&cache->cache), request, status);
+}
+
+/* The free slots in this order; magazines begin empty, so the others are granted. */
+static void seed_adopt(struct slab *slab, const uint32_t *free_slots, uint32_t count, enum seed_place place,
+		       uint16_t cpu)
+{
+	struct solaris_cache *cache = cache_of(&slab->cache->cache);
+	struct bufctls *index = slab->index;
+	(void)place;
+	if (slab->live == 0) {
+		slab_return(cache, slab, cpu);
+		return;
+	}
+	slab->free_head = KML_NO_ADDRESS;
+	if (index)
+		index->first = NULL;
+	for (uint32_t i = count; i-- > 0;) {
+		uint64_t object = slab_object(slab, free_slots[i]);
+		if (index) {
+			index->bufctl[free_slots[i]].next = index->first;
+			index->first = &index->bufctl[free_slots[i]];
+		} else {
+			*slab_link(slab, object) = slab->free_head;
+			slab->free_head = object;
+		}
+	}
+	slab->list = count > 0 ? LIST_PARTIAL : LIST_COMPLETE;
+	slab_list_add_tail(count > 0 ? &cache->partial : &cache->complete, slab);
+}
+
+/* No slab is a cpu's own. */
+static const struct seed_rules seed_rules = {.node_batch = 1, .create = seed_create, .adopt = seed_adopt};
+
+static void solaris_seed(struct object_cache *cache, const struct kml_seed *seed)
+{
+	seed_note(slab_cache_of(cache), &seed_rules, seed);
+}
+
+static enum kml_status solaris_take_warm(struct object_cache *cache, const struct kml_request *request,
+					 struct object_place *place)
+{
+	return seed_take(slab_cache_of(cache), &seed_rules, request, place);
+}
+
+static void solaris_cache_settle(struct object_cache *cache)
+{
+	seed_settle(slab_cache_of(cache), &seed_rules);
 }
 
 /* -------------------------------------------------------------------------------------- magazines and depot */
@@ -544,6 +604,7 @@ static void free_magazines(struct magazine *magazine)
 static void solaris_cache_release(struct object_cache *base)
 {
 	struct solaris_cache *cache = cache_of(base);
+	seed_forget(&cache->slabs);
 	if (!cache->cpus)
 		return;
 	for (uint32_t cpu = 0; cpu < base->heap->cpu_count; cpu++) {
@@ -851,6 +912,8 @@ const struct kml_allocator kml_solaris = {
 	.config_bytes = sizeof(struct solaris_config),
 	.create = solaris_create,
 	OBJECT_COMMON_OPERATIONS,
+	.seed = object_seed,
+	.settle = object_settle,
 	.tick = object_tick,
 };
 
@@ -871,5 +934,8 @@ static const struct object_strategy strategy = {
 	.cache_stats = solaris_cache_stats,
 	.walk_run = solaris_walk_run,
 	.cache_validate = solaris_cache_validate,
+	.seed = solaris_seed,
+	.take_warm = solaris_take_warm,
+	.cache_settle = solaris_cache_settle,
 	.tick = solaris_tick,
 };
