@@ -84,9 +84,9 @@ def slab_figures(spec, requested, waste, step):
 
 def slab_fill(sample, snapshot):
     """Rows of slabs.csv: a tenth of the slabs nearly empty, the rest full; nearly all of them empty after the middle."""
-    slabs, live = sample["slabs"], sample["live_objects"]
+    slabs = sample["slabs"]
     sparse = slabs * (8 if snapshot == 1 else 1) // 10
-    for tenths, part, objects in ((1, sparse, sparse), (10, slabs - sparse, max(0, live - sparse))):
+    for tenths, part, objects in ((1, sparse, sparse), (10, slabs - sparse, 60 * (slabs - sparse))):
         yield {"snapshot": snapshot, "time_ns": sample["time_ns"], "label": f"{snapshot:04d}", "fill_tenths": tenths, "slabs": part,
                "slab_bytes": part * 4 * PAGE, "live_objects": objects, "live_bytes": objects * 256}
 

@@ -242,3 +242,43 @@ def test_many_samples_of_one_instant_are_one(loaded):
     early.loc[early["sample"] < 3, "time_ns"] = early["time_ns"].min()  # the objects live when a capture began
     loaded._cells["samples.csv"][key] = early
     assert list(loaded.moments("samples.csv", row)["sample"]) == [2, 3, 4, 5]
+
+
+def test_the_composed_figure_has_a_panel_a_stack_and_its_waste_adds_up(loaded):
+    place = ("compile", "all")
+    stacks = figures.stack_rows(loaded.rows(*place))
+    names = [row["allocator"] for row in stacks]
+    assert names[:4] == ["recorded", "slab/binary", "slob/binary", "slub/binary"]  # the strategies as they are before the varied
+    assert sorted(names[1:]) == sorted(name for name in fake_run.ALLOCATORS if "/" in name)
+    figure = figures.composed(loaded, *place)
+    panels = [axes for axes in figure.axes if axes.get_title(loc="left").endswith(")") and len(axes.collections) == len(schema.WASTE)]
+    assert len(panels) == len(stacks)
+    for axes, row in zip(panels, stacks):
+        frame = loaded.moments("samples.csv", row)
+        tops = [max(path.vertices[:, 1].max() for path in collection.get_paths()) for collection in axes.collections]
+        assert max(tops) == pytest.approx((frame["held_bytes"] - frame["requested_bytes"]).max() / figures.MIB)
+    assert any(f"({stacks[1]['peak_held_bytes'] / stacks[1]['peak_requested_bytes']:.3f})" in text for text in texts(figure))
+
+
+def test_the_composed_figure_needs_object_stacks(tmp_path, program):
+    run = fake_run.make_run(str(tmp_path / "run"), steps=3, traces=("t",), specs=("recorded", "binary"))
+    assert make(program, run, "--only", "composed", "--quiet").returncode == 0
+    assert os.listdir(os.path.join(run, "figures")) == []
+
+
+def test_one_stack_and_no_recorded_kernel(tmp_path):
+    run = figures.Run(fake_run.make_run(str(tmp_path / "run"), steps=3, traces=("t",), specs=("slub/binary",)), ["samples.csv", "orders.csv"])
+    written = texts(figures.composed(run, "t", "all"))
+    assert any(text.startswith("slub/binary (") for text in written) and any("No valid cell of the recorded" in text for text in written)
+
+
+def test_objects_are_what_slabs_hold_without_their_waste(loaded):
+    row = next(row for row in loaded.summary if row["allocator"] == "slub/binary")
+    frame = loaded.cell("samples.csv", row)
+    half = frame["requested_bytes"] // 2  # fake_run: half of what is requested is objects
+    assert (figures.object_bytes(frame) - half).abs().max() <= 1
+
+
+def test_stacks_as_they_are_and_varied_are_two_families():
+    specs = ["slub/binary", "slab/binary", "slub/fibonacci", "slub:merge=on/binary", "slob/binary:linux=on"]
+    assert [families.family_of(spec) for spec in specs] == [families.STRATEGIES] * 2 + [families.VARIED] * 3
