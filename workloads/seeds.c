@@ -15,7 +15,11 @@ struct collector {
 	const struct kmt_cache *caches;
 	uint32_t page_bytes;
 	uint64_t event;
-	uint64_t *unseen;         /* by cache: warm objects without an address */
+	bool slabinfo_seen;
+	/* By cache: warm objects, those of them without an address; slabs that came (and went) before the first
+	   slabinfo, which counts those of the start and them. */
+	uint64_t *warm, *unseen;
+	int64_t *slabs_added;
 	struct kml_hashmap slots; /* addresses at which something has happened */
 	struct kml_hashmap born;  /* addresses of slabs that the kernel took during the recording */
 };
@@ -53,6 +57,7 @@ static bool on_alloc(struct collector *collector, const struct kmt_event *event)
 	if ((event->flags & KMT_LARGE) || event->cache == KMT_NO_CACHE)
 		return true;
 	bool warm = event->flags & KMT_WARM;
+	collector->warm[event->cache] += warm;
 	if (event->address == KMT_NO_ADDRESS) {
 		collector->unseen[event->cache] += warm;
 		return true;
@@ -72,7 +77,11 @@ static bool on_event(struct collector *collector, const struct kmt_event *event)
 {
 	if (event->op == KMT_ALLOC)
 		return on_alloc(collector, event);
-	bool taken = event->op == KMT_PAGE_ALLOC && (event->flags & KMT_SLAB_PAGE) && !(event->flags & KMT_WARM);
+	if (!(event->flags & KMT_SLAB_PAGE) || (event->flags & KMT_WARM))
+		return true;
+	bool taken = event->op == KMT_PAGE_ALLOC, given = event->op == KMT_PAGE_FREE;
+	if ((taken || given) && !collector->slabinfo_seen && event->cache != KMT_NO_CACHE)
+		collector->slabs_added[event->cache] += taken ? 1 : -1;
 	return !taken || kml_hashmap_set(&collector->born, event->address, 1);
 }
 
@@ -92,6 +101,7 @@ static bool collect_stream(struct collector *collector, struct kmt_reader *reade
 							kmt_reader_path(reader));
 			break;
 		case KMT_ITEM_SNAPSHOT:
+			collector->slabinfo_seen |= item.snapshot->kind == KMT_SNAPSHOT_SLABINFO;
 			break;
 		case KMT_ITEM_END:
 			return true;
@@ -129,26 +139,39 @@ static bool count_on_cpu_slabs(const struct collector *collector, uint64_t *on_c
 	return done;
 }
 
-/* Free slots counted as active: all that are more than the kernel counted as free, and those on the cpus' slabs. */
+/*
+ * The objects of a cache that can have been live: its slots less the free ones, which are the seeds, and of those that
+ * the kernel counted as free the ones that no seed explains. Seeds on the cpus' slabs it counted as active.
+ */
+static uint64_t live_at_start(const struct collector *collector, uint32_t index, uint64_t seeds, uint64_t on_cpu_slabs)
+{
+	const struct kmt_cache *cache = &collector->caches[index];
+	int64_t slabs = (int64_t)cache->slabs_at_start - collector->slabs_added[index];
+	uint64_t slots = slabs > 0 ? (uint64_t)slabs * cache->objects_per_slab : 0;
+	uint64_t counted = cache->slabs_at_start * cache->objects_per_slab;
+	counted = counted > cache->objects_at_start ? counted - cache->objects_at_start : 0;
+	uint64_t explained = seeds - on_cpu_slabs;
+	uint64_t free_slots = seeds + (counted > explained ? counted - explained : 0);
+	return slots > free_slots ? slots - free_slots : 0;
+}
+
 static bool conclude_surplus(const struct collector *collector)
 {
 	struct replay_seeds *seeds = collector->seeds;
 	uint64_t *on_cpu_slabs = calloc(seeds->cache_count + 1, sizeof *on_cpu_slabs);
-	uint64_t *free_slots = calloc(seeds->cache_count + 1, sizeof *free_slots);
-	bool done = on_cpu_slabs && free_slots && count_on_cpu_slabs(collector, on_cpu_slabs);
+	uint64_t *of_cache = calloc(seeds->cache_count + 1, sizeof *of_cache);
+	bool done = on_cpu_slabs && of_cache && count_on_cpu_slabs(collector, on_cpu_slabs);
 	for (uint64_t i = 0; done && i < seeds->count; i++)
-		free_slots[seeds->seeds[i].cache]++;
+		of_cache[seeds->seeds[i].cache]++;
 	for (uint32_t i = 0; done && i < seeds->cache_count; i++) {
-		const struct kmt_cache *cache = &collector->caches[i];
-		uint64_t total = cache->slabs_at_start * cache->objects_per_slab;
-		uint64_t counted = total > cache->objects_at_start ? total - cache->objects_at_start : 0;
-		uint64_t surplus = free_slots[i] > counted ? free_slots[i] - counted : 0;
-		if (surplus < on_cpu_slabs[i])
-			surplus = on_cpu_slabs[i];
+		if (collector->caches[i].slabs_at_start == 0)
+			continue; /* nobody counted */
+		uint64_t live = live_at_start(collector, i, of_cache[i], on_cpu_slabs[i]);
+		uint64_t surplus = collector->warm[i] > live ? collector->warm[i] - live : 0;
 		seeds->surplus[i] = surplus < collector->unseen[i] ? surplus : collector->unseen[i];
 	}
 	free(on_cpu_slabs);
-	free(free_slots);
+	free(of_cache);
 	return done;
 }
 
@@ -160,16 +183,20 @@ bool replay_seeds_collect(struct kmt_reader *reader, struct replay_seeds *seeds,
 	struct collector collector = {.seeds = seeds, .page_bytes = kmt_reader_origin(reader)->page_bytes};
 	collector.caches = kmt_reader_caches(reader, &seeds->cache_count);
 	seeds->surplus = calloc(seeds->cache_count + 1, sizeof *seeds->surplus);
+	collector.warm = calloc(seeds->cache_count + 1, sizeof *collector.warm);
 	collector.unseen = calloc(seeds->cache_count + 1, sizeof *collector.unseen);
+	collector.slabs_added = calloc(seeds->cache_count + 1, sizeof *collector.slabs_added);
 	bool begins_in_mid_life = !kmt_reader_origin(reader)->at_boot && kmt_reader_totals(reader)->warm_events > 0;
-	bool done = seeds->surplus && collector.unseen;
+	bool done = seeds->surplus && collector.warm && collector.unseen && collector.slabs_added;
 	if (!done)
 		kml_fail(error, "%s: no memory for %u caches", kmt_reader_path(reader), seeds->cache_count);
 	else if (begins_in_mid_life)
 		done = collect_stream(&collector, reader, error) &&
 		       (conclude_surplus(&collector) || kml_fail(error, "%s: no memory to judge %u caches",
 								 kmt_reader_path(reader), seeds->cache_count));
+	free(collector.warm);
 	free(collector.unseen);
+	free(collector.slabs_added);
 	kml_hashmap_free(&collector.slots);
 	kml_hashmap_free(&collector.born);
 	if (!done)

@@ -61,12 +61,10 @@ static struct seed *seed_of(struct slab_cache *cache)
 	return cache->seed;
 }
 
-/* Bytes of the recorded kernel's slabs; where they are not known, of our own. */
+/* Of a cache of the recorded kernel's. */
 static uint64_t recorded_slab_bytes(const struct slab_cache *cache)
 {
-	uint64_t page_bytes = cache->cache.heap->page_bytes;
-	uint64_t pages = cache->cache.description.recorded_pages_per_slab;
-	return pages ? pages * page_bytes : page_bytes << cache->order;
+	return (uint64_t)cache->cache.description.recorded_pages_per_slab * cache->cache.heap->page_bytes;
 }
 
 static bool grow_index(struct seed *seed)
@@ -153,7 +151,8 @@ static bool note_object(struct slab_cache *cache, const struct seed_rules *rules
 void seed_note(struct slab_cache *cache, const struct seed_rules *rules, const struct kml_seed *noted)
 {
 	struct seed *seed = seed_of(cache);
-	if (!seed || seed->failed || seed->planned || noted->cpu >= cache->cache.heap->cpu_count)
+	if (!seed || seed->failed || seed->planned || noted->cpu >= cache->cache.heap->cpu_count ||
+	    cache->cache.description.recorded_pages_per_slab == 0)
 		return;
 	struct seed_slab *slab = slab_of_object(cache, seed, noted->recorded);
 	uint32_t number = slab ? (uint32_t)(slab - seed->slabs) : 0;
@@ -343,7 +342,8 @@ static void order_node(const struct seed_rules *rules, struct seed *seed)
 static void add_counted(struct slab_cache *cache, struct seed *seed)
 {
 	uint64_t wanted = cache->cache.description.recorded_slabs_at_start;
-	if (wanted > cache->cache.heap->arena->size_bytes / recorded_slab_bytes(cache) || wanted >= NONE / 2)
+	uint64_t slab_bytes = recorded_slab_bytes(cache);
+	if (slab_bytes == 0 || wanted > cache->cache.heap->arena->size_bytes / slab_bytes || wanted >= NONE / 2)
 		return;
 	while (seed->count < wanted && add_slab(seed, KML_NO_ADDRESS))
 		;
@@ -452,7 +452,7 @@ enum kml_status seed_take(struct slab_cache *cache, const struct seed_rules *rul
 	struct seed_slab *slab = NULL;
 	if (!seed)
 		return KML_NO_MEMORY;
-	if (request->recorded != KML_NO_ADDRESS && !seed->planned) {
+	if (request->recorded != KML_NO_ADDRESS && !seed->planned && cache->cache.description.recorded_pages_per_slab) {
 		slab = slab_of_object(cache, seed, request->recorded);
 		if (slab && !has_room(cache, slab, slab->seeds))
 			slab = NULL; /* no such slab can be: as if it had no address */
