@@ -8,8 +8,8 @@
  *   alloc  the cpu's free list; the cpu slab's own list, taken whole; the cpu partial list; the node's list (the first
  *          becomes the cpu slab, some more go to the cpu partial list); a new slab
  *   free   of the own cpu slab: push. Else push on its slab. If that was full, it goes to this cpu's partial list,
- * which first moves to the node if it is long enough already. If it is empty and on the node's list: freed when that
- *          list has min_partial slabs
+ *          which moves to the node first if it is long enough already. If it is empty now and on the node's list,
+ *          it is freed when that list has min_partial slabs
  *
  * percpu=off is the form that the kernel uses for caches under debugging: one list under one lock, object by object
  * (alloc_single_from_partial, free_to_partial_list); percpu=slab is CONFIG_SLUB_CPU_PARTIAL=n.
@@ -17,8 +17,8 @@
  * The notion of active objects in slabinfo is the kernel's (get_slabinfo): all but the free ones on the node's list, so
  * free objects of cpu slabs and of cpu partial lists count as active, and every slab is an active slab.
  *
- * Cost: O(1) but for a new slab (its chain) and a move of a cpu partial list. Metadata: a descriptor a slab, 40 bytes a
- * cpu and cache. Invariants: cache_validate.
+ * Cost: O(1) but for a new slab (its chain) and a move of a cpu partial list. Metadata: a descriptor a slab, 32 bytes a
+ * cpu and cache. Invariants: slub_check.c.
  */
 #include "allocators/slab/slub.h"
 #include "allocators/slab/seed.h"
@@ -42,17 +42,6 @@ enum { SHRINK_PROMOTE_MAX = 32 }; /* mm/slub.c: how many lengths of free lists a
 static inline void count(struct slub_cache *cache, enum slub_event event)
 {
 	cache->events[event]++;
-}
-
-/* The link in a free object: slab_link with fewer steps. */
-static inline uint64_t *link_of(const struct slub_cache *cache, uint64_t object)
-{
-	return (uint64_t *)(void *)(cache->links + object);
-}
-
-static inline bool has_percpu(const struct slub_cache *cache)
-{
-	return cache->cpus != NULL;
 }
 
 static inline struct slub_cache *cache_of(const struct slab *slab)
@@ -238,12 +227,12 @@ static void deactivate(struct slub_cache *cache, struct slub_cpu *cpu, uint16_t 
 		count(cache, SLUB_DEACTIVATE_REMOTE_FREES);
 	int32_t returned = 0;
 	uint64_t last = KML_NO_ADDRESS;
-	for (uint64_t object = cpu->freelist; object != KML_NO_ADDRESS; object = *link_of(cache, object)) {
+	for (uint64_t object = cpu->freelist; object != KML_NO_ADDRESS; object = *slub_link(cache, object)) {
 		last = object;
 		returned++;
 	}
 	if (returned > 0) {
-		*link_of(cache, last) = slab->free_head;
+		*slub_link(cache, last) = slab->free_head;
 		slab->free_head = cpu->freelist;
 		slab_count(slab, -returned);
 	}
@@ -263,7 +252,7 @@ static void deactivate(struct slub_cache *cache, struct slub_cpu *cpu, uint16_t 
 
 void slub_flush_cpu(struct slub_cache *cache, uint16_t index)
 {
-	if (!has_percpu(cache))
+	if (!slub_has_percpu(cache))
 		return;
 	struct slub_cpu *cpu = &cache->cpus[index];
 	if (cpu->slab) {
@@ -358,7 +347,7 @@ static uint64_t take_single(struct slub_cache *cache, const struct kml_request *
 uint64_t slub_take(struct slub_cache *cache, const struct kml_request *request, enum kml_status *status)
 {
 	*status = KML_OK;
-	if (!has_percpu(cache))
+	if (!slub_has_percpu(cache))
 		return take_single(cache, request, status);
 	struct slub_cpu *cpu = &cache->cpus[request->cpu];
 	if (cpu->freelist != KML_NO_ADDRESS)
@@ -366,7 +355,7 @@ uint64_t slub_take(struct slub_cache *cache, const struct kml_request *request, 
 	else if (!refill(cache, cpu, request, status))
 		return KML_NO_ADDRESS;
 	uint64_t object = cpu->freelist;
-	cpu->freelist = *link_of(cache, object);
+	cpu->freelist = *slub_link(cache, object);
 	return object;
 }
 
@@ -374,7 +363,7 @@ uint64_t slub_take(struct slub_cache *cache, const struct kml_request *request, 
 
 static void push_object(struct slub_cache *cache, struct slab *slab, uint64_t object)
 {
-	*link_of(cache, object) = slab->free_head;
+	*slub_link(cache, object) = slab->free_head;
 	slab->free_head = object;
 	slab_count(slab, -1);
 }
@@ -425,13 +414,13 @@ static void give_slowly(struct slub_cache *cache, struct slab *slab, uint64_t ob
 
 void slub_give(struct slub_cache *cache, struct slab *slab, uint64_t object, uint16_t index)
 {
-	struct slub_cpu *cpu = has_percpu(cache) ? &cache->cpus[index] : NULL;
+	struct slub_cpu *cpu = slub_has_percpu(cache) ? &cache->cpus[index] : NULL;
 	if (!cpu || cpu->slab != slab) {
 		give_slowly(cache, slab, object, index);
 		return;
 	}
 	count(cache, SLUB_FREE_FASTPATH);
-	*link_of(cache, object) = cpu->freelist;
+	*slub_link(cache, object) = cpu->freelist;
 	cpu->freelist = object;
 }
 
@@ -443,7 +432,7 @@ void slub_slab_shape(struct slab *slab, const uint32_t *free_slots, uint32_t fre
 	uint64_t next = KML_NO_ADDRESS;
 	for (uint32_t i = free_count; i-- > 0;) {
 		uint64_t object = slab_object(slab, free_slots[i]);
-		*link_of(cache, object) = next;
+		*slub_link(cache, object) = next;
 		next = object;
 	}
 	slab->free_head = next;
@@ -592,7 +581,7 @@ static void flush_cpu(struct slub_cache *cache, uint16_t cpu)
 
 static void flush_all(struct slub_cache *cache)
 {
-	for (uint32_t cpu = 0; has_percpu(cache) && cpu < cache->slabs.cache.heap->cpu_count; cpu++)
+	for (uint32_t cpu = 0; slub_has_percpu(cache) && cpu < cache->slabs.cache.heap->cpu_count; cpu++)
 		flush_cpu(cache, (uint16_t)cpu);
 	if (!cache->sheaves)
 		return;
@@ -704,123 +693,6 @@ static void slub_cache_stats(const struct object_cache *base, struct kml_cache_s
 	stats->pages_per_slab = 1u << slabs->order;
 }
 
-/* --------------------------------------------------------------------------------------------- self-check */
-
-/* What the lists of a cache add up to. */
-struct census {
-	const struct slub_cache *cache;
-	struct kml_error *error;
-	uint64_t slabs, objects, live, free_objects;
-};
-
-static bool fails(const struct census *census, const struct slab *slab, const char *what)
-{
-	return kml_fail(census->error, "cache %s, slab at %" PRIu64 " (list %u, cpu %u, %u of %u slots in use): %s",
-			census->cache->slabs.cache.description.name, slab->address, slab->list, slab->cpu, slab->in_use,
-			slab->objects, what);
-}
-
-static bool check_slab(struct census *census, const struct slab *slab, enum slub_list list)
-{
-	if (slab->cache != &census->cache->slabs)
-		return fails(census, slab, "is of another cache");
-	if (slab->list != list)
-		return fails(census, slab, "is on another list than it says");
-	if (++census->slabs > census->cache->slabs.slabs)
-		return fails(census, slab, "the lists have more slabs than the cache: a list runs in a circle");
-	if (list != SLUB_CPU && slab->free_head == KML_NO_ADDRESS)
-		return fails(census, slab, "is full and on a list of partial slabs");
-	census->objects += slab->objects;
-	census->live += slab->live;
-	census->free_objects += slab->objects - slab->in_use;
-	return slab_check(slab, true, census->error);
-}
-
-static bool check_node(struct census *census)
-{
-	const struct slab_list *list = &census->cache->partial;
-	const struct slab_link *before = &list->head;
-	uint64_t slabs = 0;
-	for (const struct slab *slab = slab_list_first(list); slab; slab = slab_list_next(list, slab)) {
-		if (slab->link.prev != before)
-			return fails(census, slab, "its list link back is broken");
-		if (!check_slab(census, slab, SLUB_NODE))
-			return false;
-		before = &slab->link;
-		slabs++;
-	}
-	if (slabs != list->count || census->free_objects != census->cache->partial_free)
-		return kml_fail(census->error,
-				"cache %s: %" PRIu64 " slabs with %" PRIu64
-				" free objects on the node's list, the counters say %" PRIu64 " and %" PRIu64,
-				census->cache->slabs.cache.description.name, slabs, census->free_objects, list->count,
-				census->cache->partial_free);
-	return true;
-}
-
-/* The chain that a cpu took off its slab: objects of that slab, not granted, none twice (no longer than the slab). */
-static bool check_freelist(struct census *census, const struct slub_cpu *cpu)
-{
-	const struct slab *slab = cpu->slab;
-	uint32_t length = 0;
-	for (uint64_t object = cpu->freelist; object != KML_NO_ADDRESS; object = *link_of(census->cache, object)) {
-		uint32_t slot = slab_slot(slab, object);
-		if (object < slab->first || slot >= slab->objects || slab_object(slab, slot) != object)
-			return fails(census, slab, "the cpu's free list leaves the slab");
-		if (slab_is_granted(slab, slot))
-			return fails(census, slab, "the cpu's free list has a granted object");
-		if (++length > slab->in_use - slab->live)
-			return fails(census, slab,
-				     "the cpu's free list is longer than what is parked: it runs in a circle");
-	}
-	if (length != slab->in_use - slab->live && census->cache->parked == 0)
-		return fails(census, slab, "objects are neither granted nor on a free list");
-	return true;
-}
-
-static bool check_cpu(struct census *census, uint32_t index)
-{
-	const struct slub_cpu *cpu = &census->cache->cpus[index];
-	const char *name = census->cache->slabs.cache.description.name;
-	if (!cpu->slab && cpu->freelist != KML_NO_ADDRESS)
-		return kml_fail(census->error, "cache %s: cpu %u has a free list without a slab", name, index);
-	if (cpu->slab) {
-		if (cpu->slab->cpu != index)
-			return fails(census, cpu->slab, "is the slab of another cpu than it says");
-		if (!check_slab(census, cpu->slab, SLUB_CPU) || !check_freelist(census, cpu))
-			return false;
-	}
-	uint32_t slabs = 0;
-	for (const struct slab *slab = cpu->partial; slab; slab = (struct slab *)slab->link.next, slabs++)
-		if (!check_slab(census, slab, SLUB_CPU_PARTIAL))
-			return false;
-	if (slabs != cpu->partial_slabs)
-		return kml_fail(census->error, "cache %s: cpu %u has %u partial slabs, its counter says %u", name,
-				index, slabs, cpu->partial_slabs);
-	return true;
-}
-
-/* All objects of the slabs that are on no list are out; so the lists and the counters must add up to the cache. */
-static bool slub_cache_validate(const struct object_cache *base, struct kml_error *error)
-{
-	const struct slub_cache *cache = slub_cache_of(base);
-	const struct slab_cache *slabs = &cache->slabs;
-	struct census census = {.cache = cache, .error = error};
-	if ((cache->sheaves && !sheaves_validate(cache, error)) || !check_node(&census))
-		return false;
-	for (uint32_t cpu = 0; has_percpu(cache) && cpu < base->heap->cpu_count; cpu++)
-		if (!check_cpu(&census, cpu))
-			return false;
-	uint64_t out = slabs->total_objects - census.objects + census.live;
-	if (out != base->live + cache->parked && cache->parked == 0)
-		return kml_fail(error, "cache %s: %" PRIu64 " objects out by its slabs, %" PRIu64 " by its counter",
-				base->description.name, out, base->live);
-	if (census.free_objects != slabs->free_objects)
-		return kml_fail(error, "cache %s: %" PRIu64 " free objects on its lists, %" PRIu64 " by its counter",
-				base->description.name, census.free_objects, slabs->free_objects);
-	return true;
-}
-
 /* ----------------------------------------------------------------------------------------------- strategy */
 
 static enum kml_status slub_strategy_take(struct object_cache *base, const struct kml_request *request,
@@ -876,8 +748,8 @@ static struct seed_rules seed_rules(struct slub_cache *cache)
 		sheaves_destroy(cache->sheaves);
 		cache->sheaves = NULL;
 	}
-	bool has_lists = has_percpu(cache) && !cache->sheaves;
-	uint32_t batch = 1 + (has_percpu(cache) ? partials_to_take(cache) : 0);
+	bool has_lists = slub_has_percpu(cache) && !cache->sheaves;
+	uint32_t batch = 1 + (slub_has_percpu(cache) ? partials_to_take(cache) : 0);
 	struct seed_rules rules = {.has_cpu_slab = has_lists,
 				   .cpu_partial_slabs = has_lists && batch > 1 ? cache->cpu_partial_slabs : 0,
 				   .node_batch = batch,

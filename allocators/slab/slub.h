@@ -99,6 +99,17 @@ static inline struct slub_heap *slub_heap_of(const struct slub_cache *cache)
 	return (struct slub_heap *)cache->slabs.cache.heap;
 }
 
+/* The link in a free object: slab_link with fewer steps. */
+static inline uint64_t *slub_link(const struct slub_cache *cache, uint64_t object)
+{
+	return (uint64_t *)(void *)(cache->links + object);
+}
+
+static inline bool slub_has_percpu(const struct slub_cache *cache)
+{
+	return cache->cpus != NULL;
+}
+
 /*
  * An object off the slabs by the paths of ___slab_alloc, for request->cpu; KML_NO_ADDRESS and *status when the backing
  * has no page. It is not granted yet: slab_grant(slab_of(heap, object), object, place).
@@ -121,5 +132,8 @@ void slub_slab_adopt(struct slab *slab, enum slub_list list, uint16_t cpu);
 
 /* The cpu's slab and partial list go to the node (flush_cpu_slab). */
 void slub_flush_cpu(struct slub_cache *cache, uint16_t cpu);
+
+/* slub_check.c, of the strategy's table: every list, state and counter of the cache. O(objects). */
+bool slub_cache_validate(const struct object_cache *base, struct kml_error *error);
 
 #endif
