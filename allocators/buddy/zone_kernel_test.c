@@ -247,7 +247,8 @@ static void slub_every_page_is_where_the_kernel_had_it(void **state)
 	unlink(path_of_kmt);
 }
 
-/* The same with SLOB, where the moment lies after 25165 calls. */
+/* The same with SLOB, where the first page of late_time_init (request_threaded_irq, for the timer) comes after 25165.
+ */
 static void slob_is_as_near(void **state)
 {
 	(void)state;
