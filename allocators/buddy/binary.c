@@ -133,7 +133,8 @@ static const struct kml_param binary_params[] = {
 	 .default_text = "auto",
 	 .minimum = 1,
 	 .maximum = BUDDY_SIZE_BITS - 1,
-	 .help = "largest block is unit << max_order (Linux: 10); auto: the largest that fits the arena"},
+	 .help = "largest block is unit << max_order (Linux: 10); auto: the largest that fits the arena; in Linux mode "
+		 "10"},
 	{.name = "linux",
 	 .type = KML_PARAM_CHOICE,
 	 .offset = offsetof(struct binary_config, linux_mode),
