@@ -41,7 +41,7 @@ struct seed {
 	uint32_t *node_order; /* slabs of the node's list with seeds */
 	uint32_t node_count;
 	uint32_t cursor; /* the first slab that may have room for an object without a place */
-	bool planned, failed;
+	bool planned, yields, failed;
 };
 
 /* ------------------------------------------------------------------------------------------- slabs by address */
@@ -437,12 +437,18 @@ static bool has_room(const struct slab_cache *cache, const struct seed_slab *sla
 	return live_on(slab) + free_slots + slab->parked < objects;
 }
 
+/* By the plan; when the slabs are full so far, in free slots that only the plan asks for; then on one slab more. */
 static struct seed_slab *slab_with_room(struct slab_cache *cache, struct seed *seed)
 {
-	for (; seed->cursor < seed->count; seed->cursor++)
-		if (has_room(cache, &seed->slabs[seed->cursor], seed->slabs[seed->cursor].free_slots))
-			return &seed->slabs[seed->cursor];
-	return add_slab(seed, KML_NO_ADDRESS);
+	for (;; seed->cursor = 0, seed->yields = true) {
+		for (; seed->cursor < seed->count; seed->cursor++) {
+			const struct seed_slab *slab = &seed->slabs[seed->cursor];
+			if (has_room(cache, slab, seed->yields ? seeds_on_slab(slab) : slab->free_slots))
+				return &seed->slabs[seed->cursor];
+		}
+		if (seed->yields)
+			return add_slab(seed, KML_NO_ADDRESS);
+	}
 }
 
 enum kml_status seed_take(struct slab_cache *cache, const struct seed_rules *rules, const struct kml_request *request,
