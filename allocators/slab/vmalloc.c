@@ -36,6 +36,8 @@ struct vmalloc_areas {
 	uint64_t top_address; /* addresses below were an area's once */
 };
 
+static const size_t AREA_ENTRY_BYTES = sizeof(struct area *);
+
 static const struct kml_grant NOTHING = {.address = KML_NO_ADDRESS};
 
 static struct kml_grant refused(enum kml_status status)
@@ -89,10 +91,10 @@ static bool make_room(struct object_heap *heap)
 	if (areas->count < areas->room)
 		return true;
 	uint64_t room = areas->room * 2 + 16;
-	struct area **larger = realloc(areas->areas, room * sizeof(struct area *));
+	struct area **larger = realloc(areas->areas, room * AREA_ENTRY_BYTES);
 	if (larger == NULL)
 		return false;
-	heap->books.metadata_bytes += (room - areas->room) * sizeof(struct area *);
+	heap->books.metadata_bytes += (room - areas->room) * AREA_ENTRY_BYTES;
 	areas->areas = larger;
 	areas->room = room;
 	return true;
@@ -101,7 +103,7 @@ static bool make_room(struct object_heap *heap)
 static void insert_area(struct object_heap *heap, struct area *area, uint64_t index)
 {
 	struct vmalloc_areas *areas = heap->vmalloc;
-	memmove(&areas->areas[index + 1], &areas->areas[index], (areas->count - index) * sizeof(areas->areas[0]));
+	memmove(&areas->areas[index + 1], &areas->areas[index], (areas->count - index) * AREA_ENTRY_BYTES);
 	areas->areas[index] = area;
 	areas->count++;
 	areas->size_bytes += area->size_bytes;
@@ -116,7 +118,7 @@ static void remove_area(struct object_heap *heap, const struct area *area, uint6
 {
 	struct vmalloc_areas *areas = heap->vmalloc;
 	areas->count--;
-	memmove(&areas->areas[index], &areas->areas[index + 1], (areas->count - index) * sizeof(areas->areas[0]));
+	memmove(&areas->areas[index], &areas->areas[index + 1], (areas->count - index) * AREA_ENTRY_BYTES);
 	areas->size_bytes -= area->size_bytes;
 	heap->books.page_bytes -= area->size_bytes;
 	heap->books.run_granted_bytes -= area->rounding_bytes;
