@@ -107,6 +107,8 @@ static void add_partial(struct slub_cache *cache, struct slab *slab, bool at_tai
 
 static void remove_partial(struct slub_cache *cache, struct slab *slab)
 {
+	KML_CHECK(slab->list == SLUB_NODE, "cache %s: slab at %" PRIu64 " of the node's list says it is on list %u",
+		  cache->slabs.cache.description.name, slab->address, slab->list);
 	cache->partial_free -= slab->objects - slab->in_use;
 	slab_list_remove(&cache->partial, slab);
 }
@@ -847,13 +849,13 @@ static const char *const percpu_names[] = {"on", "slab", "off", NULL};
 
 #define CHOICE(name_, field, default_, choices_, help_)                                                                \
 	{                                                                                                              \
-		.name = name_, .type = KML_PARAM_CHOICE, .offset = offsetof(struct slub_config, field),                \
-		.default_text = default_, .choices = choices_, .help = help_                                           \
+		.name = (name_), .type = KML_PARAM_CHOICE, .offset = offsetof(struct slub_config, field),              \
+		.default_text = (default_), .choices = (choices_), .help = (help_)                                     \
 	}
 #define NUMBER(name_, field, default_, minimum_, maximum_, help_)                                                      \
 	{                                                                                                              \
-		.name = name_, .type = KML_PARAM_NUMBER, .offset = offsetof(struct slub_config, field),                \
-		.default_text = default_, .minimum = minimum_, .maximum = maximum_, .help = help_                      \
+		.name = (name_), .type = KML_PARAM_NUMBER, .offset = offsetof(struct slub_config, field),              \
+		.default_text = (default_), .minimum = (minimum_), .maximum = (maximum_), .help = (help_)              \
 	}
 
 static const struct kml_param slub_params[] = {
