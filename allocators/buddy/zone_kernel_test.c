@@ -210,7 +210,8 @@ static struct outcome replay(const char *spec_text)
 
 /* ------------------------------------------------------------------------------------------------------- tests */
 
-/* Two page events a few microseconds apart may be recorded in the wrong order: a request in a thousand. */
+/* An allocation is recorded after it is done: two cpus may be recorded in the wrong order. Two requests in a thousand.
+ */
 static void slab_every_snapshot_is_exact(void **state)
 {
 	(void)state;
