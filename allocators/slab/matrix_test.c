@@ -147,8 +147,10 @@ static uint64_t replay_beginning(struct kmt_reader *reader, const char *spec_tex
 	struct kml_error error = {{0}};
 	struct replay_result result;
 	struct kml_spec *spec = kml_spec_parse(spec_text, &error);
-	if (spec == NULL)
+	if (spec == NULL) {
 		fail_msg("%s", error.text);
+		return 0;
+	}
 	spy_on(spec);
 	const struct kmt_totals *totals = kmt_reader_totals(reader);
 	uint64_t last = totals->warm_events + events < totals->events ? totals->warm_events + events : totals->events;
