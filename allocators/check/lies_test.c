@@ -47,7 +47,11 @@ enum lie {
 	FAILS_WITH_A_WRONG_STATUS,
 	FAILS_WITH_AN_ADDRESS,
 	SAYS_NO_RUN_WITHOUT_MEMORY,
+	SAYS_POISON,
+	GRANTS_IN_THE_WINDOW,
+	GRANTS_PAST_THE_WINDOW,
 	/* free */
+	SAYS_RED_ZONE,
 	REFUSES_A_FREE,
 	OBEYS_MISUSE,
 	MISNAMES_MISUSE,
@@ -121,6 +125,13 @@ static struct kml_grant liar_alloc(struct kml_heap *heap, const struct kml_reque
 		return (struct kml_grant){KML_NO_RUN, KML_NO_ADDRESS, 0};
 	case FAILS_WITH_A_WRONG_STATUS:
 		return (struct kml_grant){KML_DOUBLE_FREE, KML_NO_ADDRESS, 0};
+	case SAYS_POISON:
+		return (struct kml_grant){KML_POISON, KML_NO_ADDRESS, 0};
+	case GRANTS_IN_THE_WINDOW:
+		return (struct kml_grant){KML_OK, liar->arena->window_address, PAGE_BYTES};
+	case GRANTS_PAST_THE_WINDOW:
+		return (struct kml_grant){KML_OK, liar->arena->window_address + liar->arena->window_bytes - 16,
+					  PAGE_BYTES};
 	case FAILS_WITH_AN_ADDRESS:
 		return (struct kml_grant){KML_IMPOSSIBLE, 0, 0};
 	default:
@@ -134,6 +145,8 @@ static enum kml_status liar_free(struct kml_heap *heap, const struct kml_release
 	struct liar *liar = liar_of(heap);
 	if (liar->lie == REFUSES_A_FREE)
 		return KML_DOUBLE_FREE;
+	if (liar->lie == SAYS_RED_ZONE)
+		return KML_RED_ZONE;
 	if (liar->lie == OBEYS_MISUSE)
 		return KML_OK;
 	if (liar->lie == MISNAMES_MISUSE)
@@ -335,6 +348,11 @@ static void asks_100_zeroed(struct scene *scene)
 	ask(scene, 100, 0, KML_ZEROED);
 }
 
+static void asks_an_area(struct scene *scene)
+{
+	ask(scene, 100, 0, KML_VMALLOC);
+}
+
 /* More than is free: honest is NO_MEMORY. */
 static void asks_too_much(struct scene *scene)
 {
@@ -379,6 +397,17 @@ static void frees_outside(struct scene *scene)
 
 static void checks(struct scene *scene)
 {
+	kml_check_deep(scene->shadow);
+}
+
+/* Where memory comes bit by bit a gap in the walk is none, but what was there must stay. */
+static void checks_memory_that_came(struct scene *scene)
+{
+	enum lie lie = scene->liar.lie;
+	scene->shadow->starts_empty = true;
+	scene->liar.lie = HONEST;
+	kml_check_deep(scene->shadow);
+	scene->liar.lie = lie;
 	kml_check_deep(scene->shadow);
 }
 
@@ -437,6 +466,10 @@ static const struct lie_case lie_cases[] = {
 	{"a failure with a free block", FAILS_FOR_NO_REASON, asks_100, {{KML_INVARIANT_FALSE_FAILURE, 1}}},
 	{"no run, without the memory", SAYS_NO_RUN_WITHOUT_MEMORY, asks_too_much, {{KML_INVARIANT_STATUS, 1}}},
 	{"alloc answers double free", FAILS_WITH_A_WRONG_STATUS, asks_100, {{KML_INVARIANT_STATUS, 1}}},
+	{"a free object was written to", SAYS_POISON, asks_100, {{KML_INVARIANT_CONTENTS, 1}}},
+	{"a grant in the window", GRANTS_IN_THE_WINDOW, asks_100, {{KML_INVARIANT_INSIDE, 1}}},
+	{"an area past the window", GRANTS_PAST_THE_WINDOW, asks_an_area, {{KML_INVARIANT_INSIDE, 1}}},
+	{"a red zone was overwritten", SAYS_RED_ZONE, frees_c, {{KML_INVARIANT_CONTENTS, 1}}},
 	{"a failure with an address", FAILS_WITH_AN_ADDRESS, asks_100, {{KML_INVARIANT_STATUS, 1}}},
 	{"a live block is not freed", REFUSES_A_FREE, frees_c, {{KML_INVARIANT_STATUS, 1}}},
 	{"an interior free is obeyed", OBEYS_MISUSE, frees_inside_c, {{KML_INVARIANT_STATUS, 1}}},
@@ -479,6 +512,12 @@ static const struct lie_case lie_cases[] = {
 		WALK_SHRINKS_C,
 		checks,
 		{{KML_INVARIANT_LIVE, 1}, {KML_INVARIANT_TILING, 1}},
+	},
+	{
+		"the walk loses a block of memory that came",
+		WALK_LOSES_C,
+		checks_memory_that_came,
+		{{KML_INVARIANT_TILING, 1}, {KML_INVARIANT_LIVE, 1}, {KML_INVARIANT_HELD_BYTES, 1}},
 	},
 	{
 		"the walk loses the end of the arena",
