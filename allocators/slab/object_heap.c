@@ -133,12 +133,11 @@ void object_destroy(struct kml_heap *base)
 	struct object_heap *heap = object_heap_of(base);
 	vmalloc_destroy(heap);
 	heap->backing->allocator->walk(heap->backing, forget_run, heap);
-	for (uint32_t i = 0; i < cache_limit(heap); i++) {
-		struct object_cache *cache = cache_at(heap, i);
-		if (cache)
-			release_cache(heap, cache);
-		heap->caches[i] = NULL;
-	}
+	for (uint32_t i = 0; i < cache_limit(heap); i++)
+		heap->caches[i] = cache_at(heap, i); /* each once, also where caches are merged */
+	for (uint32_t i = 0; i < cache_limit(heap); i++)
+		if (heap->caches[i])
+			release_cache(heap, heap->caches[i]);
 	if (heap->strategy->stop)
 		heap->strategy->stop(heap);
 	free(heap->caches);
