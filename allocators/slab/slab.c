@@ -34,6 +34,7 @@
 
 #include "allocators/slab/guard.h"
 #include "allocators/slab/object_heap.h"
+#include "allocators/slab/seed.h"
 #include "allocators/slab/slab_geometry.h"
 #include "allocators/slab/slab_run.h"
 #include "kmemlab/support/error.h"
@@ -147,7 +148,7 @@ struct kmem_cache {
 	uint32_t colour_next;
 	bool free_touched;                /* a free slab was wanted since the reaper came by */
 	bool is_tuned;                    /* arrays have their final size */
-	bool free_limit_fell;             /* sized anew to less: more may be free than the limit */
+	bool may_exceed_limit;            /* sized anew, or not yet used: more may be free than the limit */
 	uint64_t next_reap_ns;            /* of shared array and free slabs */
 	struct kmem_cache *newer, *older; /* slab_caches: the order in which the reaper goes, newest first */
 };
@@ -273,6 +274,13 @@ static void slab_put_object(struct slab *slab, uint64_t object)
 
 /* --------------------------------------------------------------------------------------------------- slabs */
 
+static enum slab_list_name list_of(const struct slab *slab)
+{
+	if (slab->in_use == slab->objects)
+		return LIST_FULL;
+	return slab->in_use > 0 ? LIST_PARTIAL : LIST_FREE;
+}
+
 static void list_move(struct kmem_cache *cache, struct slab *slab, enum slab_list_name list, bool to_tail)
 {
 	slab_list_remove(&cache->lists[slab->list], slab);
@@ -283,14 +291,6 @@ static void list_move(struct kmem_cache *cache, struct slab *slab, enum slab_lis
 		slab_list_add_head(&cache->lists[list], slab);
 }
 
-static void destroy_slab(struct kmem_cache *cache, struct slab *slab, uint16_t cpu)
-{
-	slab_list_remove(&cache->lists[slab->list], slab);
-	if (slab->index)
-		cache->slabs.cache.heap->books.metadata_bytes -= (uint64_t)slab->objects * cache->geometry.index_width;
-	slab_destroy(slab, cpu);
-}
-
 /* cache_grow_begin: the colour is the next one, and cyclic. */
 static uint64_t next_colour_bytes(struct kmem_cache *cache)
 {
@@ -299,27 +299,49 @@ static uint64_t next_colour_bytes(struct kmem_cache *cache)
 	return heap_of(cache)->config.colouring == ON ? cache->colour_next * cache->geometry.colour_bytes : 0;
 }
 
-/* A new slab, wholly free, at the end of the free list. NULL and *status when there is none. */
-static struct slab *grow(struct kmem_cache *cache, const struct kml_request *request, enum kml_status *status)
+/* Of a slab that is on no list. */
+static void destroy_unlisted(struct kmem_cache *cache, struct slab *slab, uint16_t cpu)
+{
+	if (slab->index)
+		cache->slabs.cache.heap->books.metadata_bytes -= (uint64_t)slab->objects * cache->geometry.index_width;
+	slab_destroy(slab, cpu);
+}
+
+static void destroy_slab(struct kmem_cache *cache, struct slab *slab, uint16_t cpu)
+{
+	slab_list_remove(&cache->lists[slab->list], slab);
+	destroy_unlisted(cache, slab, cpu);
+}
+
+/* A new slab, wholly free, on no list. NULL and *status when there is none. */
+static struct slab *create_slab(struct kmem_cache *cache, const struct kml_request *request, enum kml_status *status)
 {
 	struct slab_heap *heap = heap_of(cache);
 	struct slab *slab = slab_create(&cache->slabs, cache->slabs.order, heap->config.fit, next_colour_bytes(cache),
 					request, status);
-	if (!slab)
-		return NULL;
-	slab->list = LIST_FREE;
-	slab_list_add_tail(&cache->lists[LIST_FREE], slab);
-	if (cache->geometry.index_place == SLAB_INDEX_OFF_SLAB) {
+	if (slab && cache->geometry.index_place == SLAB_INDEX_OFF_SLAB) {
 		uint64_t bytes = (uint64_t)slab->objects * cache->geometry.index_width;
 		slab->index = malloc(bytes);
 		if (!slab->index) {
-			destroy_slab(cache, slab, request->cpu);
+			destroy_unlisted(cache, slab, request->cpu);
 			*status = KML_NO_MEMORY;
 			return NULL;
 		}
 		heap->heap.books.metadata_bytes += bytes;
 	}
-	index_start(slab);
+	if (slab)
+		index_start(slab);
+	return slab;
+}
+
+/* At the end of the free list. */
+static struct slab *grow(struct kmem_cache *cache, const struct kml_request *request, enum kml_status *status)
+{
+	struct slab *slab = create_slab(cache, request, status);
+	if (!slab)
+		return NULL;
+	slab->list = LIST_FREE;
+	slab_list_add_tail(&cache->lists[LIST_FREE], slab);
 	return slab;
 }
 
@@ -330,7 +352,7 @@ static uint32_t take_from_slab(struct kmem_cache *cache, struct slab *slab, stru
 	uint32_t taken = 0;
 	for (; taken < wanted && slab->in_use < slab->objects; taken++)
 		array->entry[array->avail++] = slab_get_object(slab);
-	list_move(cache, slab, slab->in_use == slab->objects ? LIST_FULL : LIST_PARTIAL, false);
+	list_move(cache, slab, list_of(slab), false);
 	return taken;
 }
 
@@ -359,7 +381,7 @@ static void free_block(struct kmem_cache *cache, const uint64_t *objects, uint32
 	struct slab_list *empty = &cache->lists[LIST_FREE];
 	while (cache->slabs.free_objects > cache->free_limit && empty->count > 0)
 		destroy_slab(cache, slab_list_last(empty), cpu);
-	cache->free_limit_fell = false;
+	cache->may_exceed_limit = false;
 }
 
 /* From the tail: those that are empty for the longest time. */
@@ -488,7 +510,7 @@ static bool tune(struct kmem_cache *cache, const struct slab_tunables *tunables)
 	uint64_t free_limit = slab_free_limit(cpus_online(heap), tunables->batchcount, cache->slabs.objects);
 	for (uint32_t cpu = 0; old && cpu < heap->heap.cpu_count; cpu++)
 		free_block(cache, old[cpu].entry, old[cpu].avail, (uint16_t)cpu);
-	cache->free_limit_fell = free_limit < cache->free_limit;
+	cache->may_exceed_limit = free_limit < cache->free_limit;
 	cache->free_limit = free_limit;
 	if (old && old[heap->heap.cpu_count].limit > 0)
 		free_block(cache, old[heap->heap.cpu_count].entry, old[heap->heap.cpu_count].avail, 0);
@@ -819,6 +841,7 @@ static void cache_close(struct object_cache *object_cache)
 static void cache_release(struct object_cache *object_cache)
 {
 	struct kmem_cache *cache = kmem_cache_of(object_cache);
+	seed_forget(&cache->slabs);
 	caches_remove(heap_of(cache), cache);
 	object_cache->heap->books.metadata_bytes -= cache->arrays_bytes;
 	free(cache->arrays);
@@ -953,10 +976,7 @@ static bool check_slab(const struct kmem_cache *cache, const struct slab *slab, 
 		       struct kml_error *error)
 {
 	static const char *const names[LISTS] = {"full", "partial", "free"};
-	enum slab_list_name right = slab->in_use == slab->objects ? LIST_FULL
-				    : slab->in_use > 0            ? LIST_PARTIAL
-								  : LIST_FREE;
-	if (slab->list != list || list != right || slab->cache != &cache->slabs)
+	if (slab->list != list || list != list_of(slab) || slab->cache != &cache->slabs)
 		return kml_fail(error, "cache %s, slab at %" PRIu64 ": on the %s list with %u of %u objects in use",
 				name_of(cache), slab->address, names[list], slab->in_use, slab->objects);
 	uint64_t bits[BITMAP_WORDS];
@@ -1061,7 +1081,7 @@ static bool cache_validate(const struct object_cache *object_cache, struct kml_e
 				"cache %s: %" PRIu64 " objects in use on slabs, %" PRIu64 " granted there, %" PRIu64
 				" live, %" PRIu64 " in arrays",
 				name_of(cache), census.in_use, census.live, object_cache->live, parked);
-	if (!cache->free_limit_fell && slabs->free_objects > cache->free_limit && cache->lists[LIST_FREE].count > 0)
+	if (!cache->may_exceed_limit && slabs->free_objects > cache->free_limit && cache->lists[LIST_FREE].count > 0)
 		return kml_fail(error,
 				"cache %s: %" PRIu64 " objects free, limit %" PRIu64 ", but %" PRIu64
 				" empty slabs stay",
@@ -1071,22 +1091,89 @@ static bool cache_validate(const struct object_cache *object_cache, struct kml_e
 
 /* ------------------------------------------------------------------------------------ start in mid-life */
 
-/* Objects that were live before the recording: it does not begin in early boot, arrays have their size. */
+static struct slab *seed_create(struct slab_cache *slabs, const struct kml_request *request, enum kml_status *status)
+{
+	return create_slab((struct kmem_cache *)slabs, request, status);
+}
+
+/* The index names the free slots in their order; the other slots are granted or parked. */
+static void seed_adopt(struct slab *slab, const uint32_t *free_slots, uint32_t count, enum seed_place place,
+		       uint16_t cpu)
+{
+	(void)place;
+	(void)cpu;
+	struct kmem_cache *cache = (struct kmem_cache *)slab->cache;
+	slab_count(slab, (int32_t)(slab->objects - count) - (int32_t)slab->in_use);
+	if (index_is_on_object(slab))
+		slab->free_head = count > 0 ? slab_object(slab, free_slots[count - 1]) : KML_NO_ADDRESS;
+	for (uint32_t i = 0; i < count; i++)
+		index_write(slab, slab->in_use + i, free_slots[i]);
+	slab->list = list_of(slab);
+	slab_list_add_tail(&cache->lists[slab->list], slab);
+	cache->may_exceed_limit = true; /* until the next object comes back */
+}
+
+/* In the array of the cpu, or the shared one; where that is full, in any. */
+static void seed_park(struct slab_cache *slabs, uint64_t object, uint16_t cpu, bool on_node)
+{
+	struct kmem_cache *cache = (struct kmem_cache *)slabs;
+	uint32_t arrays = slabs->cache.heap->cpu_count + 1;
+	struct array_cache *array = &cache->arrays[on_node ? arrays - 1 : cpu];
+	for (uint32_t i = 0; array->avail == array->limit && i < arrays; i++)
+		array = &cache->arrays[i];
+	KML_CHECK(array->avail < array->limit, "cache %s: no room in arrays for an object parked at the start",
+		  name_of(cache));
+	array->entry[array->avail++] = object;
+}
+
+/* Free objects that slabinfo counts as active lay in arrays. */
+static struct seed_rules seed_rules(const struct kmem_cache *cache)
+{
+	struct seed_rules rules = {.node_batch = 1, .create = seed_create, .adopt = seed_adopt};
+	if (heap_of(cache)->config.percpu == ON) {
+		rules.park = seed_park;
+		rules.parked_per_cpu = cache->tunables.limit;
+		rules.parked_on_node = cache->tunables.shared * cache->tunables.batchcount;
+	}
+	return rules;
+}
+
+/* The recording does not begin in early boot: arrays have their size. */
+static void leave_early_boot(struct kmem_cache *cache)
+{
+	heap_of(cache)->starts_in_early_boot = false;
+	if (cache->is_tuned)
+		return;
+	struct slab_tunables tunables = wanted_tunables(cache);
+	bool done = tune(cache, &tunables);
+	KML_CHECK(done, "%s: no memory for arrays of %u objects", name_of(cache), tunables.limit);
+}
+
+static void slab_seed(struct object_cache *object_cache, const struct kml_seed *seed)
+{
+	struct kmem_cache *cache = kmem_cache_of(object_cache);
+	leave_early_boot(cache);
+	const struct seed_rules rules = seed_rules(cache);
+	seed_note(&cache->slabs, &rules, seed);
+}
+
 static enum kml_status take_warm(struct object_cache *object_cache, const struct kml_request *request,
 				 struct object_place *place)
 {
-	slab_heap_of(object_cache->heap)->starts_in_early_boot = false;
-	return take(object_cache, request, place);
+	struct kmem_cache *cache = kmem_cache_of(object_cache);
+	leave_early_boot(cache);
+	const struct seed_rules rules = seed_rules(cache);
+	return seed_take(&cache->slabs, &rules, request, place);
 }
 
 static void cache_settle(struct object_cache *object_cache)
 {
 	struct kmem_cache *cache = kmem_cache_of(object_cache);
-	if (cache->is_tuned || heap_of(cache)->starts_in_early_boot)
+	if (heap_of(cache)->starts_in_early_boot)
 		return;
-	struct slab_tunables tunables = wanted_tunables(cache);
-	bool done = tune(cache, &tunables);
-	KML_CHECK(done, "%s: no memory for arrays of %u objects", name_of(cache), tunables.limit);
+	leave_early_boot(cache);
+	const struct seed_rules rules = seed_rules(cache);
+	seed_settle(&cache->slabs, &rules);
 }
 
 /* ------------------------------------------------------------------------------------------------ the table */
@@ -1109,6 +1196,7 @@ const struct kml_allocator kml_slab = {
 	.config_bytes = sizeof(struct slab_config),
 	.create = create,
 	OBJECT_COMMON_OPERATIONS,
+	.seed = object_seed,
 	.settle = object_settle,
 	.notice = object_notice,
 	.tick = object_tick,
@@ -1133,6 +1221,7 @@ static const struct object_strategy slab_strategy = {
 	.cache_stats = cache_stats,
 	.walk_run = walk_run,
 	.cache_validate = cache_validate,
+	.seed = slab_seed,
 	.take_warm = take_warm,
 	.cache_settle = cache_settle,
 	.notice = slab_notice,
