@@ -237,14 +237,16 @@ static uint64_t random_size(uint64_t *random, uint64_t arena_bytes)
 static struct kml_request random_request(uint64_t *random, const struct bench *bench, const struct program *program)
 {
 	static const uint64_t aligns[] = {0, 0, 0, 0, 0, 1, 2, 8, 16, 64, 256, PAGE_BYTES};
-	static const uint16_t flags[] = {0,          KML_MOVABLE, KML_RECLAIMABLE, KML_ATOMIC,
-					 KML_ZEROED, KML_DMA,     KML_CONTIGUOUS,  KML_MOVABLE | KML_ZEROED};
+	static const uint16_t flags[] = {0,          KML_MOVABLE,    KML_RECLAIMABLE,
+					 KML_ATOMIC, KML_VMALLOC,    KML_ZEROED,
+					 KML_DMA,    KML_CONTIGUOUS, KML_MOVABLE | KML_ZEROED};
 	struct kml_request request = {.cache = KML_NO_CACHE};
 	request.size_bytes = random_size(random, bench->arena->size_bytes);
 	request.align_bytes = aligns[random_below(random, sizeof(aligns) / sizeof(aligns[0]))];
 	request.flags = flags[random_below(random, sizeof(flags) / sizeof(flags[0]))];
 	uint32_t cache = (uint32_t)random_below(random, CACHE_COUNT);
-	bool names_cache = random_below(random, 2) == 0;
+	/* An area of vmalloc is of no cache. */
+	bool names_cache = random_below(random, 2) == 0 && (request.flags & KML_VMALLOC) == 0;
 	uint16_t cpu = (uint16_t)random_below(random, CPU_COUNT);
 	if (program->uses_caches && names_cache) {
 		request.cache = cache;
