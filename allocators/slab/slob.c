@@ -419,6 +419,7 @@ static struct slob_run *search(struct slob_heap *slob, struct slob_run *head, co
 {
 	uint32_t units = units_of(slob, demand->size_bytes);
 	for (struct slob_run *run = head->next; run != head; run = run->next) {
+		KML_CHECK(run, "a list of pages has no end");
 		slob->heap.books.steps++;
 		if (run->free_units < units || run->largest_units < units || !reserve_record(slob, run))
 			continue;

@@ -483,9 +483,9 @@ static void overwritten_headers_and_links_are_found(void **state)
 enum { MODEL_PAGES = 400, MODEL_LIVE = 4000, MODEL_STEPS = 60000 };
 
 struct model_page {
-	bool exists, taken[UNITS];
 	uint64_t address;
 	uint32_t free_units;
+	bool exists, taken[UNITS];
 };
 
 static struct model_page model[MODEL_PAGES];

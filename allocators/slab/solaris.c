@@ -220,6 +220,8 @@ static uint64_t pop_object(struct slab *slab)
 	if (!index)
 		return slab_pop(slab);
 	struct bufctl *bufctl = index->first;
+	KML_CHECK(bufctl, "slab at %" PRIu64 ": %u of %u objects in use and none free", slab->address, slab->in_use,
+		  slab->objects);
 	index->first = bufctl->next;
 	slab_count(slab, 1);
 	return bufctl->address;
@@ -862,8 +864,8 @@ static const char *const switch_names[] = {"off", "on", NULL};
 
 #define SWITCH(name_, field, default_, help_)                                                                          \
 	{                                                                                                              \
-		.name = name_, .type = KML_PARAM_CHOICE, .offset = offsetof(struct solaris_config, field),             \
-		.default_text = default_, .choices = switch_names, .help = help_                                       \
+		.name = (name_), .type = KML_PARAM_CHOICE, .offset = offsetof(struct solaris_config, field),           \
+		.default_text = (default_), .choices = switch_names, .help = (help_)                                   \
 	}
 
 static const struct kml_param solaris_params[] = {
