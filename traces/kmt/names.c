@@ -26,7 +26,7 @@ static const struct {
 	[KMT_QUIRK_SLAB_PAGES] = {"slab_pages", "page events told apart as the slab allocator's own"},
 	[KMT_QUIRK_LARGE_PAGES] = {"large_pages", "page events left out: a large kmalloc stands for them"},
 	[KMT_QUIRK_BATCHED_FREE] = {"batched_free", "mm_page_free_batched: doubles of mm_page_free, dropped"},
-	[KMT_QUIRK_OUT_OF_ORDER] = {"out_of_order", "events older than their predecessor: sorted"},
+	[KMT_QUIRK_OUT_OF_ORDER] = {"out_of_order", "events older than their predecessor, or proved to be: sorted"},
 	[KMT_QUIRK_UNKNOWN_EVENT] = {"unknown_event", "lines or records that are no kmem event: skipped"},
 	[KMT_QUIRK_SPLIT_PAGES] = {"split_pages",
 				   "page frees in another block size than allocated: the rest allocated again"},
