@@ -534,6 +534,44 @@ static void a_magazine_that_was_used_stays(void **state)
 	stack_close(&test);
 }
 
+/* ------------------------------------------------------------------------------------------ start in mid-life */
+
+/* Two live objects of one recorded slab and one of another: they lie so here, and the slabs go as they go. */
+static void warm_objects_share_slabs_as_recorded(void **state)
+{
+	static const uint64_t recorded[] = {0x1000, 0x1200, 0x5000};
+	uint64_t object[3];
+	struct test_stack test;
+	(void)state;
+	stack_open(&test, "solaris:percpu=off/binary", TEST_MIB);
+	stack_open_cache(&test, CACHE,
+			 (struct kml_cache){.name = "cache",
+					    .object_bytes = 256,
+					    .recorded_slot_bytes = 256,
+					    .recorded_objects_per_slab = 16,
+					    .recorded_pages_per_slab = 1,
+					    .recorded_slabs_at_start = 2});
+	for (int i = 0; i < 3; i++) {
+		const struct kml_request request = {
+			.size_bytes = 256, .recorded = recorded[i], .cache = CACHE, .flags = KML_WARM};
+		struct kml_grant grant = kml_shadow_alloc(test.shadow, &request);
+		assert_int_equal(grant.status, KML_OK);
+		object[i] = grant.address;
+	}
+	test.allocator->settle(test.heap);
+	stack_check(&test);
+	assert_int_equal(cache_stats(&test).slabs, 2);
+	assert_int_equal(object[0] & ~4095ull, object[1] & ~4095ull);
+	assert_int_not_equal(object[0] & ~4095ull, object[2] & ~4095ull);
+	give_on(&test, object[0], 0);
+	assert_int_equal(test.arena->held_bytes, 2 * 4096);
+	give_on(&test, object[1], 0);
+	assert_int_equal(test.arena->held_bytes, 4096);
+	assert_int_equal(take_on(&test, 0) & ~4095ull, object[2] & ~4095ull);
+	stack_check(&test);
+	stack_close(&test);
+}
+
 /* --------------------------------------------------------------------------------------- misuse and damage */
 
 static void misuse_is_named(void **state)
@@ -645,6 +683,7 @@ int main(void)
 		cmocka_unit_test(magazines_of_large_objects_stop_growing),
 		cmocka_unit_test(what_the_depot_did_not_need_for_an_interval_is_reaped),
 		cmocka_unit_test(a_magazine_that_was_used_stays),
+		cmocka_unit_test(warm_objects_share_slabs_as_recorded),
 		cmocka_unit_test(misuse_is_named),
 		cmocka_unit_test(a_damaged_free_list_is_found),
 		cmocka_unit_test(random_runs_keep_every_invariant),
