@@ -493,6 +493,51 @@ static void arrays_are_sized_where_the_recording_begins_later(void **state)
 	finish();
 }
 
+/* Two objects were live on one slab, a third place of it was free: one slab, whose index names what is left, in every
+ * place an index can have. */
+static void slabs_of_the_recording_are_adopted(void **state)
+{
+	(void)state;
+	static const struct kml_cache caches[] = {
+		{.object_bytes = 1024, .recorded_objects_per_slab = 4, .recorded_pages_per_slab = 1},
+		{.object_bytes = 1000,
+		 .has_constructor = true,
+		 .recorded_objects_per_slab = 4,
+		 .recorded_pages_per_slab = 1},
+		{.object_bytes = 1024,
+		 .has_constructor = true,
+		 .recorded_objects_per_slab = 4,
+		 .recorded_pages_per_slab = 1},
+	};
+	static const enum slab_index_place places[] = {SLAB_INDEX_ON_OBJECT, SLAB_INDEX_ON_SLAB, SLAB_INDEX_OFF_SLAB};
+	for (uint32_t i = 0; i < 3; i++) {
+		start("slab");
+		open_described(0, caches[i]);
+		assert_int_equal(cache_of(0)->geometry.index_place, places[i]);
+		const struct kml_seed seed = {.recorded = 0x10000, .event = 5, .cache = 0, .cpu = 1};
+		object_seed(heap, &seed);
+		for (uint64_t slot = 1; slot < 3; slot++) {
+			const struct kml_request request = {.size_bytes = 1000,
+							    .cache = 0,
+							    .flags = KML_WARM,
+							    .recorded = 0x10000 + slot * caches[i].object_bytes};
+			assert_int_equal(object_alloc(heap, &request).status, KML_OK);
+		}
+		object_settle(heap);
+		check();
+		assert_int_equal(figures().slabs, 1);
+		assert_int_equal(figures().live_objects, 2);
+		uint64_t object[2];
+		take_many(1, object, 2);
+		assert_int_equal(figures().slabs, 1);
+		check();
+		give_many(0, object, 2);
+		object_shrink(heap);
+		assert_int_equal(figures().active_objects, 2);
+		finish();
+	}
+}
+
 static void nonsense_is_not_believed(void **state)
 {
 	(void)state;
@@ -820,6 +865,7 @@ int main(void)
 		cmocka_unit_test(reaping_can_be_turned_off),
 		cmocka_unit_test(arrays_wait_to_be_told_their_size),
 		cmocka_unit_test(arrays_are_sized_where_the_recording_begins_later),
+		cmocka_unit_test(slabs_of_the_recording_are_adopted),
 		cmocka_unit_test(nonsense_is_not_believed),
 		cmocka_unit_test(told_drains_follow_the_rule),
 		cmocka_unit_test(told_reaper_passes_the_others),
