@@ -282,9 +282,6 @@ bool import_cache_of_event(struct import *import, const struct stored_event *eve
 		named->flags |= KMT_CACHE_KMALLOC;
 	if (named->object_bytes == 0)
 		named->object_bytes = is_kmalloc ? event->bytes_allocated : event->bytes_requested;
-	/* Caches merged into it since may have larger objects (mm/slab_common.c: __kmem_cache_alias). */
-	if (!is_kmalloc && event->bytes_requested > named->object_bytes)
-		named->object_bytes = event->bytes_requested;
 	if (named->slot_bytes == 0)
 		named->slot_bytes = event->bytes_allocated;
 	return true;
