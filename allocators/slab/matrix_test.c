@@ -74,6 +74,7 @@ struct watch {
 	bool drained;
 	uint64_t *left;
 	uint64_t left_count;
+	uint64_t arena_bytes, areas_left;
 };
 
 static bool collect(void *context, const struct kml_block *block)
@@ -83,6 +84,7 @@ static bool collect(void *context, const struct kml_block *block)
 		return true;
 	assert_true(watch->left_count < LEFT_MAX);
 	watch->left[watch->left_count++] = block->address;
+	watch->areas_left += block->address >= watch->arena_bytes;
 	return true;
 }
 
@@ -98,7 +100,8 @@ static void drain(struct watch *watch, const struct kml_stack *stack, const stru
 	struct kml_heap *heap = kml_stack_top(stack), *below = stack->layer[stack->layer_count - 1];
 	struct kml_error error = {{0}};
 	struct kml_stats stats;
-	watch->left_count = 0;
+	watch->left_count = watch->areas_left = 0;
+	watch->arena_bytes = arena->size_bytes;
 	heap->allocator->walk(heap, collect, watch);
 	for (uint64_t i = 0; i < watch->left_count; i++) {
 		const struct kml_release release = {
@@ -140,6 +143,8 @@ static bool observe(void *context, const struct replay_sample *sample, const str
 /* ------------------------------------------------------------------------------------------------------ one replay */
 
 static uint64_t left[LEFT_MAX];
+static struct kmt_reader *small_trace;
+enum { AREAS_LEFT = 3 }; /* of vmalloc, at its end */
 
 /* The first `events` events after the warm start; the hash of the answers. */
 static uint64_t replay_beginning(struct kmt_reader *reader, const char *spec_text, uint64_t events, uint64_t seed)
@@ -166,6 +171,7 @@ static uint64_t replay_beginning(struct kmt_reader *reader, const char *spec_tex
 	if (result.check_failed)
 		fail_msg("%s: %s: %s", kmt_reader_path(reader), spec_text, result.check_error.text);
 	assert_true(watch.drained);
+	assert_int_equal(watch.areas_left, reader == small_trace ? AREAS_LEFT : 0);
 	assert_true(watch.samples >= SAMPLES - 1);
 	assert_true(result.allocations > 0 && result.events >= fed / 2);
 	kml_spec_free(spec);
@@ -175,7 +181,7 @@ static uint64_t replay_beginning(struct kmt_reader *reader, const char *spec_tex
 /* A few thousand events of objects and pages, and areas of vmalloc between them. */
 static void write_synthetic(struct test_trace *trace)
 {
-	enum { IDS = 250, FIRST_AREA = IDS, AREAS = 6 };
+	enum { IDS = 250, FIRST_AREA = IDS, AREAS = 2 * AREAS_LEFT };
 	test_trace_begin(trace, "matrix");
 	for (uint32_t round = 0; round < AREAS; round++) {
 		test_trace_add(trace, (struct kmt_event){.op = KMT_ALLOC,
@@ -211,7 +217,6 @@ static struct kmt_reader *open_shipped(uint32_t index)
 	return reader;
 }
 
-static struct kmt_reader *small_trace;
 static uint32_t turn;
 
 static void replay_both(const char *spec_text)
