@@ -42,7 +42,7 @@ static void broken_plugins_are_refused(void **state)
 	static const struct {
 		const char *file, *reason;
 	} broken[] = {
-		{"broken_version.so", "ABI 2"},
+		{"broken_version.so", "ABI 3"},
 		{"broken_symbol.so", KML_PLUGIN_SYMBOL},
 		{"broken_empty.so", KML_PLUGIN_SYMBOL},
 		{"broken_duplicate.so", "'first_fit'"},
