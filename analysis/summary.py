@@ -205,14 +205,26 @@ def level_tables(rows, timing, per_trace):
     demands = schema.demands(rows)
     for level in dict.fromkeys(row["level"] for row in rows):
         of_level = [row for row in rows if row["level"] == level]
-        traces = list(dict.fromkeys(row["trace"] for row in of_level))
-        how = ("" if len(traces) == 1 else ": geometric mean of ratios, mean of percentages, indices and times, sum of counts")
-        named = traces[0] if len(traces) == 1 else f"{len(traces)} traces ({', '.join(traces)})"
-        yield f"{named}, level {level}{how}", build_lines(of_level, demands, timing)
-        if per_trace and len(traces) > 1:
-            for trace in traces:
-                yield (f"{trace}, level {level}",
-                       build_lines([row for row in of_level if row["trace"] == trace], demands, timing))
+        for traces in traces_by_allocators(of_level):
+            of_table = [row for row in of_level if row["trace"] in traces]
+            how = ("" if len(traces) == 1 else ": geometric mean of ratios, mean of percentages, indices and times, sum of counts")
+            named = traces[0] if len(traces) == 1 else f"{len(traces)} traces ({', '.join(traces)})"
+            yield f"{named}, level {level}{how}", build_lines(of_table, demands, timing)
+            if per_trace and len(traces) > 1:
+                for trace in traces:
+                    yield (f"{trace}, level {level}",
+                           build_lines([row for row in of_table if row["trace"] == trace], demands, timing))
+
+
+def traces_by_allocators(rows):
+    """Lists of traces on which the same allocators ran: means are taken over the same traces for all. Most traces first."""
+    ran = {}
+    for row in rows:
+        ran.setdefault(row["trace"], set()).add(row["allocator"])
+    groups = {}
+    for trace, names in ran.items():
+        groups.setdefault(frozenset(names), []).append(trace)
+    return sorted(groups.values(), key=len, reverse=True)
 
 
 LATEX_SPECIAL = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",

@@ -40,6 +40,12 @@ enum { LISTS_MAX = 256, CHILD_OK = 0, CHILD_CANNOT_WRITE = 3 };
 #define OBJECT_LEVELS (1u << REPLAY_ALL | 1u << REPLAY_OBJECTS)
 
 /*
+ * A page allocator alone serves objects in units of 16 bytes, and some (first fit, Fibonacci) search for minutes in
+ * large arenas: where more than this is asked for at once, page allocators alone are left to --allocator.
+ */
+static const uint64_t ALONE_PEAK_BYTES_MAX = 256u << 20;
+
+/*
  * What runs when no --allocator is given: every page allocator alone, every object strategy on BACKING where there are
  * objects, and these.
  */
@@ -366,19 +372,30 @@ static const char *on_backing(struct plan *plan, size_t index, const char *name)
 	return spec;
 }
 
+/* Page allocators alone, where objects are fed: only on traces that they can serve in seconds. */
+static bool is_served_alone(const struct trace *trace, enum replay_level level, const struct kml_allocator *allocator)
+{
+	bool counts = !(allocator->traits & (KML_TRAIT_RECORDED | KML_TRAIT_NO_REUSE));
+	return !counts || level == REPLAY_PAGES || trace->scan.peak_requested_bytes[level] <= ALONE_PEAK_BYTES_MAX;
+}
+
 static void add_default_cells(struct plan *plan, const struct trace *trace, enum replay_level level)
 {
 	size_t count;
 	const struct kml_allocator *const *registry = kml_registry(&count);
 	for (size_t i = 0; i < count; i++) {
 		bool of_objects = registry[i]->layer == KML_LAYER_OBJECTS;
-		if (!of_objects || (OBJECT_LEVELS & (1u << level)))
-			add_cell(plan, trace, level,
-				 of_objects ? on_backing(plan, i, registry[i]->name) : registry[i]->name);
+		if (of_objects && (OBJECT_LEVELS & (1u << level)))
+			add_cell(plan, trace, level, on_backing(plan, i, registry[i]->name));
+		else if (!of_objects && is_served_alone(trace, level, registry[i]))
+			add_cell(plan, trace, level, registry[i]->name);
 	}
-	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-		if (variants[i].levels & (1u << level))
+	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+		bool is_stack = strchr(variants[i].spec, '/') != NULL;
+		bool is_served = is_stack || is_served_alone(trace, level, kml_registry_find("binary"));
+		if ((variants[i].levels & (1u << level)) && is_served)
 			add_cell(plan, trace, level, variants[i].spec);
+	}
 }
 
 static void *shared(size_t bytes)
