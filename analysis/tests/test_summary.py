@@ -165,3 +165,14 @@ def test_refusing_is_neither_fast_nor_frugal(tmp_path):
     assert words_of(text, "splits + merges") == "best binary (50), worst dual (70)"
     assert words_of(text, "time per event") == "best binary (40.0), worst dual (50.0)"
     assert words_of(text, "smallest arena / peak requested") == "best lazy (1.000), worst binary, dual (2.000)"
+
+
+def test_traces_with_other_allocators_have_a_table_of_their_own(tmp_path):
+    """Means over different traces do not compare: the trace that slub alone ran on is not in the table with binary."""
+    cells = [cell(name, trace) for trace in ("t", "u") for name in ("binary", "slub/binary")] + [cell("slub/binary", "boot", least=9 * MIB)]
+    write_run(tmp_path / "run", cells)
+    text = show(str(tmp_path / "run"))
+    first, second = text.split("boot, level all")
+    assert first.startswith("2 traces (t, u), level all: geometric mean")
+    assert re.search(r"^slub/binary +2\.000", first, re.M) and re.search(r"^slub/binary +9\.000", second, re.M)
+    assert not re.search(r"^binary ", second, re.M)
