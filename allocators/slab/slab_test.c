@@ -14,7 +14,7 @@
 
 #include "allocators/check/random.h"
 #include "allocators/registry.h"
-#include "allocators/slab/slab.c"
+#include "allocators/slab/slab.c" /* NOLINT(bugprone-suspicious-include): damage is planted inside it */
 
 enum { PAGE_BYTES = 4096, CPUS = 2, CACHES = 8 };
 #define MIB (1024u * 1024)
