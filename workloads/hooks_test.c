@@ -132,6 +132,12 @@ static void spy_settle(struct kml_heap *heap)
 	note("settle ");
 }
 
+static void spy_seed(struct kml_heap *heap, const struct kml_seed *seed)
+{
+	(void)heap;
+	note("seed:%" PRIu64 ",%u ", seed->recorded, seed->cache);
+}
+
 static void spy_notice(struct kml_heap *heap, const struct kml_notice *notice)
 {
 	(void)heap;
@@ -286,6 +292,41 @@ static void settle_comes_without_warm_events_too(void **state)
 	test_trace_snapshot(&trace, KMT_SNAPSHOT_SLABINFO, "x");
 	test_trace_add(&trace, object(1, 0));
 	expect(&trace, &warm, (struct replay_options){0}, "alloc:200 settle snapshot:1-live alloc:0 ");
+}
+
+/* A slot is used without having been freed before: it was free at the start, beside the warm object of its slab. */
+static void free_slots_come_before_all_else(void **state)
+{
+	struct kml_allocator warm = plain_spy();
+	struct test_trace trace;
+	struct kmt_event event = object(0, KMT_WARM);
+	(void)state;
+	warm.seed = spy_seed;
+	warm.settle = spy_settle;
+	test_trace_begin(&trace, "seeds");
+	event.size_bytes = event.granted_bytes = 64;
+	event.address = 1 << 20;
+	test_trace_add(&trace, event);
+	event.object = 1;
+	event.flags = 0;
+	event.address += 128;
+	test_trace_add(&trace, event);
+	/* The same slot again after a free says nothing of the start. */
+	event.op = KMT_FREE;
+	test_trace_add(&trace, event);
+	event.op = KMT_ALLOC;
+	test_trace_add(&trace, event);
+	expect(&trace, &warm, (struct replay_options){0}, "seed:1048704,0 alloc:200 settle alloc:0 free:0 alloc:0 ");
+	/* Pages have no slots. */
+	test_trace_begin(&trace, "seeds-pages");
+	event.object = 0;
+	event.flags = KMT_WARM;
+	test_trace_add(&trace, event);
+	event.object = 1;
+	event.flags = 0;
+	event.address += 128;
+	test_trace_add(&trace, event);
+	expect(&trace, &warm, (struct replay_options){.level = REPLAY_PAGES}, "settle ");
 }
 
 /* ------------------------------------------------------------------------------------------------ notices */
@@ -476,6 +517,7 @@ int main(void)
 		cmocka_unit_test(flags_reach_those_that_can_use_them),
 		cmocka_unit_test(settle_comes_once_before_the_first_recorded_event),
 		cmocka_unit_test(settle_comes_without_warm_events_too),
+		cmocka_unit_test(free_slots_come_before_all_else),
 		cmocka_unit_test(reaps_are_told_by_kind),
 		cmocka_unit_test(rcu_frees_are_told_with_the_address),
 		cmocka_unit_test(timers_fire_at_their_own_time),

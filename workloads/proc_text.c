@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE_MAX_BYTES = 512 };
+enum { LINE_MAX_BYTES = 512, SLAB_PAGES_MAX = 1 << 10 }; /* include/linux/mmzone.h: MAX_PAGE_ORDER 10 */
 
 /* The line at *text without its newline, which is passed; false at the end of the text. Longer ones are cut. */
 static bool next_line(const char **text, char line[LINE_MAX_BYTES])
@@ -47,6 +47,9 @@ static bool parse_slabinfo(char *text, struct slabinfo_line *line)
 	char *numbers = numbers_of(text, tunables);
 	if (sscanf(numbers, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32, &line->active_objects,
 		   &line->total_objects, &line->slot_bytes, &line->objects_per_slab, &line->pages_per_slab) != 5)
+		return false;
+	/* No kernel has so many, and sums of them stay in 64 bits. */
+	if (line->slabs > UINT32_MAX || line->pages_per_slab > SLAB_PAGES_MAX)
 		return false;
 	while (numbers > text && numbers[-1] == ' ')
 		*--numbers = '\0';

@@ -88,6 +88,8 @@ static void lines_that_are_none_are_passed_over(void **state)
 			   "a 1 2 3 4 : tunables 0 0 0 : slabdata 1 1 0\n"
 			   "a b c d e f : tunables 0 0 0 : slabdata 1 1 0\n"
 			   "a 1 2 3 4 5 : tunables 0 0 : slabdata 1 1 0\n"
+			   "huge 1 2 3 4 5 : tunables 0 0 0 : slabdata 1 99999999999999 0\n"
+			   "wide 1 2 3 4 2048 : tunables 0 0 0 : slabdata 1 1 0\n"
 			   "two words 1 2 3 4 5 : tunables 0 0 0 : slabdata 6 7 8\n";
 	struct slabinfo_line line;
 	(void)state;
