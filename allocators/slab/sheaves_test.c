@@ -28,7 +28,6 @@ static void give(struct test_stack *test, uint64_t object, uint16_t cpu)
 {
 	const struct kml_release release = {.address = object, .cache = 0, .cpu = cpu};
 	assert_int_equal(kml_shadow_free(test->shadow, &release), KML_OK);
-	stack_check(test);
 }
 
 /* An empty sheaf is filled whole: one object for the caller, 31 parked. */
@@ -46,6 +45,7 @@ static void an_allocation_fills_a_sheaf(void **state)
 	give(&test, object, 1);                   /* whichever cpu frees: into its own sheaf */
 	assert_int_equal(take(&test, 1), object);
 	give(&test, object, 1);
+	stack_check(&test);
 	stack_close(&test);
 }
 
@@ -61,6 +61,7 @@ static void an_atomic_request_goes_to_the_slabs(void **state)
 	assert_int_equal(cache_of(&test)->slabs.slabs, 1);
 	give(&test, object, 0);
 	assert_int_equal(cache_of(&test)->parked, 1);
+	stack_check(&test);
 	stack_close(&test);
 }
 
@@ -112,6 +113,7 @@ static void drain_and_shrink_empty_the_sheaves(void **state)
 	assert_int_equal(cache_of(&test)->parked, 0);
 	assert_int_equal(cache_of(&test)->slabs.slabs, 0);
 	stack_check_whole(&test);
+	stack_check(&test);
 	stack_close(&test);
 }
 
@@ -131,6 +133,7 @@ static void only_those_who_ask_have_sheaves(void **state)
 		struct test_stack test;
 		open_named(&test, cases[i].spec, cases[i].name);
 		assert_int_equal(cache_of(&test)->sheaves != NULL, cases[i].has);
+		stack_check(&test);
 		stack_close(&test);
 	}
 }
