@@ -89,7 +89,8 @@ static bool is_one_slab(const struct suspect *suspect)
 {
 	if (suspect->error_slabs > 1)
 		return false;
-	return say(suspect, "one slab, of %" PRIu32 " pages: less cannot be off", suspect->cache->pages_per_slab);
+	uint32_t pages = suspect->cache->pages_per_slab;
+	return say(suspect, "one slab, of %" PRIu32 " page%s: less cannot be off", pages, pages == 1 ? "" : "s");
 }
 
 /* Free objects parked per cpu pin slabs: which, depends on when each cpu came by. */
