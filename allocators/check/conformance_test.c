@@ -923,8 +923,10 @@ int main(int argc, char **argv)
 	size_t built_in;
 	kml_registry(&built_in);
 	struct suite suite = {0};
-	if (!load_plugins(argc, argv) || !add_cases(&suite, argc, argv))
+	if (!load_plugins(argc, argv) || !add_cases(&suite, argc, argv)) {
+		free(suite.tests);
 		return 2;
+	}
 	char *built_in_text = format("%zu", built_in);
 	add_test(&suite, "names_are_unique_and_built_ins_alphabetical", names_are_unique_and_built_ins_alphabetical,
 		 built_in_text);
