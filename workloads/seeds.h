@@ -5,7 +5,8 @@
  * when the recording began: an allocation, so it was free; a free, so it was live (a warm object of the trace). Slots
  * of slabs that the kernel took during the recording are left out: those slabs did not exist yet.
  *
- * What is not used: any free of pages of the slab allocator. Which slabs emptied is for the replay to predict.
+ * What is not used: pages of the slab allocator given back after the first slabinfo (those before it only tell how many
+ * slabs there were at the start). Which slabs emptied is for the replay to predict.
  *
  * Cost: O(events) time; memory O(distinct slots and slabs that the trace names), about 48 bytes each.
  */

@@ -10,6 +10,9 @@
 #include "kmemlab/support/error.h"
 
 #define NONE UINT32_MAX
+/* Slabs of a cpu's partial list that are looked at. By the kernel's own rules there are 48 at most: 24 objects wanted,
+ * twice, of slabs with one. */
+#define CUT_MAX 64u
 
 /* A slab of the recorded kernel's, or (recorded is KML_NO_ADDRESS) one that is known by the count only. */
 struct seed_slab {
@@ -196,9 +199,9 @@ static void plan_parked(struct slab_cache *cache, const struct seed_rules *rules
 
 /* The slabs with seeds of one cpu that rule 2 is about, in the order of use: `first` to `last` by rank. */
 struct cut {
-	uint32_t slabs;       /* that could be on the cpu's partial list */
-	uint32_t kept;        /* the first so many are */
-	uint32_t *free_slots; /* of each; cpu_partial_slabs of them */
+	uint32_t slabs;               /* that could be on the cpu's partial list */
+	uint32_t kept;                /* the first so many are */
+	uint32_t free_slots[CUT_MAX]; /* of each */
 };
 
 static uint64_t beyond(const struct cut *cut, uint32_t kept)
@@ -248,7 +251,8 @@ static uint64_t cut_pair(struct cut *a, struct cut *b, uint64_t on_node, uint64_
 }
 
 /* Rule 1; and which slabs rule 2 is about. The number of free slots that are on the node's list whatever the cut. */
-static uint64_t rank_slabs(const struct seed_rules *rules, struct seed *seed, struct cut *cuts, uint32_t *seen)
+static uint64_t rank_slabs(const struct seed_rules *rules, struct seed *seed, struct cut *cuts, uint32_t longest,
+			   uint32_t *seen)
 {
 	uint64_t on_node = 0;
 	for (uint32_t i = 0; i < seed->seeded; i++) {
@@ -261,7 +265,7 @@ static uint64_t rank_slabs(const struct seed_rules *rules, struct seed *seed, st
 		slab->rank = seen[slab->cpu]++;
 		if (slab->rank == 0 && rules->has_cpu_slab) {
 			slab->place = SEED_CPU;
-		} else if (cut->slabs < rules->cpu_partial_slabs) {
+		} else if (cut->slabs < longest) {
 			cut->free_slots[cut->slabs++] = free_slots;
 			slab->place = SEED_CPU_PARTIAL;
 		} else {
@@ -285,16 +289,14 @@ static void apply_cuts(const struct seed_rules *rules, struct seed *seed, const 
 /* Rules 1 and 2. The free slots of slabs with seeds that are on the node's list. */
 static uint64_t plan_cuts(struct slab_cache *cache, const struct seed_rules *rules, struct seed *seed)
 {
-	uint32_t cpus = cache->cache.heap->cpu_count, longest = rules->cpu_partial_slabs;
+	uint32_t cpus = cache->cache.heap->cpu_count;
+	uint32_t longest = rules->cpu_partial_slabs < CUT_MAX ? rules->cpu_partial_slabs : CUT_MAX;
 	uint64_t counted = cache->cache.description.recorded_free_at_start;
 	struct cut *cuts = calloc(cpus, sizeof *cuts);
 	uint32_t *seen = calloc(cpus, sizeof *seen);
-	uint32_t *free_slots = calloc((uint64_t)cpus * longest + 1, sizeof *free_slots);
 	uint64_t on_node = 0;
-	if (cuts && seen && free_slots) {
-		for (uint32_t cpu = 0; cpu < cpus; cpu++)
-			cuts[cpu].free_slots = &free_slots[(uint64_t)cpu * longest];
-		on_node = rank_slabs(rules, seed, cuts, seen);
+	if (cuts && seen) {
+		on_node = rank_slabs(rules, seed, cuts, longest, seen);
 		on_node = cut_by_rank(cuts, cpus, longest, on_node, counted);
 		for (uint32_t cpu = 0; cpu + 1 < cpus || cpu == 0; cpu++)
 			on_node = cut_pair(&cuts[cpu], &cuts[cpu + 1 < cpus ? cpu + 1 : cpu], on_node, counted);
@@ -304,7 +306,6 @@ static uint64_t plan_cuts(struct slab_cache *cache, const struct seed_rules *rul
 	}
 	free(cuts);
 	free(seen);
-	free(free_slots);
 	return on_node;
 }
 
