@@ -363,9 +363,7 @@ bool import_write(struct import *import, const char *path, struct kml_error *err
 	import_find_direct_map(import);
 	bool settled = import_order_interrupted(import, error) && import_place_snapshots(import, error) &&
 		       import_caches_from_slabinfo(import, error) && import_pair(import, error) &&
-		       import_settle_caches(import, error);
-	if (settled)
-		import_complete_caches(import);
+		       import_settle_caches(import, error) && import_complete_caches(import, error);
 	bool done = settled && import_warm_unseen(import, error) && import_perf_sums(import, error) &&
 		    check_strict(import, error) && import_write_kmt(import, path, error);
 	return done && read_totals(import, path, error);

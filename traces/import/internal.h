@@ -213,7 +213,8 @@ bool import_settle_caches(struct import *import, struct kml_error *error);
 bool import_warm_unseen(struct import *import, struct kml_error *error);
 
 /* layout.c */
-void import_complete_caches(struct import *import);
+/* False and *error when memory is exhausted. */
+bool import_complete_caches(struct import *import, struct kml_error *error);
 
 /* place.c */
 bool import_place_snapshots(struct import *import, struct kml_error *error);

@@ -8,11 +8,14 @@
  *
  * Where the flags and the alignment known do not make up the slot, the smallest change that does is taken: a
  * constructor; cache lines (SLAB_HWCACHE_ALIGN); both; a larger power of two; else the object is taken to fill its
- * slot. A cache whose slabs are taken from reclaimable pages is reclaimable (SLAB_RECLAIM_ACCOUNT); so are those that
- * the kernel's source creates so.
+ * slot. Where there are no slabs (SLOB) the addresses of a cache's objects tell its alignment, and objects given back
+ * after a grace period that it is type-safe by RCU. A cache whose slabs are taken from reclaimable pages is reclaimable
+ * (SLAB_RECLAIM_ACCOUNT); so are those that the kernel's source creates so.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "kmemlab/support/error.h"
 #include "traces/import/internal.h"
 
 /* Caches with SLAB_RECLAIM_ACCOUNT in Linux 6.1 to 6.18: their slabs of before the recording tell no pages. */
@@ -90,8 +93,50 @@ static void explain(struct kmt_cache *cache)
 	cache->object_bytes = cache->slot_bytes;
 }
 
-void import_complete_caches(struct import *import)
+/* By chance this many objects share one more bit of alignment once in 65536 caches. */
+enum { OBJECTS_THAT_TELL = 16 };
+
+/* The bits that the addresses of a cache's objects have, and how many tell them. */
+struct places {
+	uint64_t bits;
+	uint32_t count;
+};
+
+/* mm/slab_common.c, calculate_alignment: at most a cache line unless the cache asked for more by itself. */
+static void align_by_places(struct kmt_cache *cache, const struct places *places)
 {
+	if (cache->align_bytes != 0 || places->count < OBJECTS_THAT_TELL)
+		return;
+	uint64_t shared = places->bits & -places->bits;
+	cache->align_bytes = shared < CACHE_LINE_BYTES ? shared : CACHE_LINE_BYTES;
+}
+
+/* Caches without slabs, of a kernel whose objects' places are known. */
+static bool lay_out_by_places(struct import *import, struct kml_error *error)
+{
+	struct places *places = calloc(import->caches.count + 1, sizeof(*places));
+	if (places == NULL)
+		return kml_fail(error, "out of memory for %u caches", import->caches.count);
+	for (uint32_t i = 0; i < import->lifetimes.count; i++) {
+		const struct lifetime *object = &import->lifetimes.items[i];
+		if (object->is_page || object->cache >= import->caches.count)
+			continue;
+		places[object->cache].bits |= object->place;
+		places[object->cache].count++;
+		if (object->rcu_delayed)
+			import->caches.items[object->cache].flags |= KMT_CACHE_TYPESAFE_BY_RCU;
+	}
+	for (uint32_t i = 0; i < import->caches.count; i++)
+		if (import->caches.items[i].objects_per_slab == 0 && !import->pointers_hashed)
+			align_by_places(&import->caches.items[i], &places[i]);
+	free(places);
+	return true;
+}
+
+bool import_complete_caches(struct import *import, struct kml_error *error)
+{
+	if (!lay_out_by_places(import, error))
+		return false;
 	for (uint32_t i = 0; i < import->caches.count; i++) {
 		struct kmt_cache *cache = &import->caches.items[i];
 		/* SLOB has no slabs: its sizes are requests. */
@@ -106,4 +151,5 @@ void import_complete_caches(struct import *import)
 		if (is_slab && (block->flags & KML_RECLAIMABLE) != 0 && block->cache < import->caches.count)
 			import->caches.items[block->cache].flags |= KMT_CACHE_RECLAIMABLE;
 	}
+	return true;
 }

@@ -20,7 +20,7 @@ static struct kmt_cache completed(struct kmt_cache cache)
 	cache.pages_per_slab = cache.pages_per_slab ? cache.pages_per_slab : 1;
 	cache.objects_per_slab = cache.objects_per_slab ? cache.objects_per_slab : 1;
 	import->caches.items[import->caches.count++] = cache;
-	import_complete_caches(import);
+	assert_true(import_complete_caches(import, &error));
 	struct kmt_cache told = import->caches.items[0];
 	import_destroy(import);
 	return told;
@@ -96,10 +96,40 @@ static void reclaimable_slabs_make_reclaimable_caches(void **state)
 		block.flags |= i == 1 ? KMT_SLAB_PAGE : 0;
 		assert_int_not_equal(import_add_lifetime(import, &block, &error), IMPORT_NONE);
 	}
-	import_complete_caches(import);
+	assert_true(import_complete_caches(import, &error));
 	assert_int_equal(import->caches.items[0].flags, 0);
 	assert_int_equal(import->caches.items[1].flags, KMT_CACHE_RECLAIMABLE);
 	import_destroy(import);
+}
+
+/* 16 objects of a cache without slabs, at multiples of `step`; the alignment told. */
+static struct kmt_cache placed(uint64_t step, uint32_t count, bool rcu_delayed)
+{
+	struct import *import = import_create(NULL);
+	struct kml_error error;
+	assert_non_null(import);
+	assert_true(import_reserve(&import->caches, &error));
+	import->caches.items[import->caches.count++] = (struct kmt_cache){.name = "filp", .object_bytes = 232};
+	for (uint32_t i = 0; i < count; i++) {
+		const struct lifetime object = {.place = (i + 1) * step, .rcu_delayed = rcu_delayed};
+		assert_int_not_equal(import_add_lifetime(import, &object, &error), IMPORT_NONE);
+	}
+	assert_true(import_complete_caches(import, &error));
+	struct kmt_cache told = import->caches.items[0];
+	import_destroy(import);
+	return told;
+}
+
+/* Regression: without a table SLOB's filp lost its cache lines, and 2 % of the pages were off. */
+static void without_slabs_the_addresses_tell_the_alignment(void **state)
+{
+	(void)state;
+	assert_int_equal(placed(64, 16, false).align_bytes, 64);
+	assert_int_equal(placed(24, 16, false).align_bytes, 8);
+	assert_int_equal(placed(4096, 16, false).align_bytes, 64); /* a cache line is the most there is */
+	assert_int_equal(placed(64, 15, false).align_bytes, 0);    /* by chance? */
+	assert_int_equal(placed(64, 16, false).flags, 0);
+	assert_int_equal(placed(64, 16, true).flags, KMT_CACHE_TYPESAFE_BY_RCU);
 }
 
 int main(void)
@@ -109,6 +139,7 @@ int main(void)
 		cmocka_unit_test(cache_lines_are_told_by_the_slot),
 		cmocka_unit_test(larger_alignments_are_tried_last),
 		cmocka_unit_test(what_is_known_stays),
+		cmocka_unit_test(without_slabs_the_addresses_tell_the_alignment),
 		cmocka_unit_test(reclaimable_slabs_make_reclaimable_caches),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
