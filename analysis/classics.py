@@ -313,7 +313,9 @@ def merging(run, level, table):
     axes.set_ylabel("change by merging (%)")
     handles = [mpl_patches.Patch(color=families.LINE_COLOURS[i % len(families.LINE_COLOURS)], label=place[0]) for i, (place, _) in enumerate(found)]
     figure.legend(handles=handles, ncol=6, loc="lower left", bbox_to_anchor=(0.01, 1.0), columnspacing=1.4, handlelength=1.2)
-    notes = [merging_sentence(*entry, of_trace) for entry, of_trace in zip(found, numbers)]
+    # In words only where most caches are merged; the table has all.
+    most = min(range(len(found)), key=lambda i: numbers[i]["caches"][1] / max(1, numbers[i]["caches"][0]))
+    notes = [merging_sentence(*found[most], numbers[most])]
     notes.append("Means over the samples. Where the recorded kernel had merged caches itself, fewer are left to merge.")
     above = 0.08 + figures.LEGEND_LINE_INCHES * -(-len(handles) // 6)
     return figures.finish(figure, f"Many caches against few: merging off and on, level {level}", notes, above)
@@ -452,7 +454,8 @@ def footprint_notes(place, rows, objects, numbers, table):
                if len(smaller) else "it never holds less, ")
         notes.append(f"{place[0]}, {slob} against {other}: {how}{percent(share[-1])} at the peak; "
                      f"{numbers[slob]['steps_per_event']:.1f} steps an event against {numbers[other]['steps_per_event']:.1f}.")
-    notes.append("Page demand is left out. Steps: objects handed over or moved between lists, slots of new slabs, pages and free blocks "
+    notes.append("Where a trace begins in mid-life, SLUB starts with the slabs of the recorded kernel, the others with packed ones. "
+                 "Page demand is left out. Steps: objects handed over or moved between lists, slots of new slabs, pages and free blocks "
                  "searched; the same in every replay. ns: of the machine that ran it.")
     return notes
 

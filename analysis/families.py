@@ -58,7 +58,9 @@ def group(specs):
     panels = []
     for title in [title for title, _ in FAMILIES] + [OTHER]:
         members = [spec for spec in specs if family_of(spec) == title and spec not in (schema.RECORDED, schema.NOP)]
-        parts = [members[i:i + PANEL_LINES] for i in range(0, len(members), PANEL_LINES)]
+        count = max(1, -(-len(members) // PANEL_LINES))
+        each = max(1, -(-len(members) // count))  # panels of like size
+        parts = [members[i:i + each] for i in range(0, len(members), each)]
         for number, part in enumerate(parts, start=1):
             panels.append((title if len(parts) == 1 else f"{title} ({number} of {len(parts)})", part))
     return panels

@@ -479,7 +479,8 @@ def composed(run, trace, level):
     others = ["In brackets: peak held / peak requested. Below: the page allocator under each stack; recorded: the kernel's own buddyinfo, the "
               "whole machine."]
     others += [f"Not shown above: {', '.join(row['allocator'] for row in stacks[STACK_PANELS:])}."] if stacks[STACK_PANELS:] else []
-    return finish(figure, place_title("Slabs and pages together", trace, level), notes_of(rows, others=others),
+    of_stacks = [row for row in rows if row["allocator"] in (schema.RECORDED, schema.NOP) or schema.is_stack(row["allocator"]) or not is_ok(row)]
+    return finish(figure, place_title("Slabs and pages together", trace, level), notes_of(of_stacks, others=others),
                   0.08 + LEGEND_LINE_INCHES * -(-len(used) // 4), below_inches)
 
 
@@ -687,12 +688,14 @@ def overview(run):
             points[row["allocator"]].append((row, *headline(row, run.demands.get((row["trace"], row["level"])))))
 
     def rank(name):
-        values = [ratio for _, ratio, _ in points[name] if ratio]
-        return name != schema.RECORDED, not values, len(points[name]) - len(values), float(numpy.median(values)) if values else 0, name
+        """By the median at the first level that it ran at; levels one after the other, as they do not compare."""
+        first = min(levels.index(row["level"]) for row, _, _ in points[name])
+        values = [ratio for row, ratio, _ in points[name] if ratio and row["level"] == levels[first]]
+        return name != schema.RECORDED, first, not values, float(numpy.median(values)) if values else 0, name
 
     names.sort(key=rank)
     first_rows = [next(row for row in run.summary if row["allocator"] == name) for name in names]
-    figure, axes = spec_figure(first_rows, max(0.21, 0.075 * len(traces) + 0.08), 0.2, 0.45)
+    figure, axes = spec_figure(first_rows, max(0.21, 0.045 * len(traces) + 0.08), 0.2, 0.45)
     whole = axes.get_position()
     values = [ratio for of_name in points.values() for _, ratio, _ in of_name if ratio]
     logarithmic = wants_log(values)
@@ -709,10 +712,10 @@ def overview(run):
                 ha="center", va="bottom")
     handles = [mpl_lines.Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=families.LINE_COLOURS[i % len(families.LINE_COLOURS)],
                                 markersize=5, label=trace) for i, trace in enumerate(traces)]
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 1 + 0.02 / height), ncol=min(5, len(handles)), handlelength=1.0,
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 1 + 0.02 / height), ncol=min(6, len(handles)), handlelength=1.0,
                   columnspacing=1.4)
     title = "What fragmentation costs: the smallest arena that serves the whole trace"
-    return finish(figure, title, overview_notes(run), 0.10 + LEGEND_LINE_INCHES * -(-len(handles) // 5))
+    return finish(figure, title, overview_notes(run), 0.10 + LEGEND_LINE_INCHES * -(-len(handles) // 6))
 
 
 def draw_overview(axes, level, names, points, traces, values, logarithmic):
@@ -728,7 +731,7 @@ def draw_overview(axes, level, names, points, traces, values, logarithmic):
             index = traces.index(row["trace"])
             colour = families.LINE_COLOURS[index % len(families.LINE_COLOURS)]
             if ratio is not None:
-                axes.plot(ratio, y + shift[row["trace"]], marker=MARKERS[index % len(MARKERS)], markersize=4.4, linestyle="", color=colour,
+                axes.plot(ratio, y + shift[row["trace"]], marker=MARKERS[index % len(MARKERS)], markersize=3.8, linestyle="", color=colour,
                           markerfacecolor="white" if hollow else colour, clip_on=False, zorder=3)
         lacking = [row for row, ratio, _ in found if ratio is None]
         if lacking:

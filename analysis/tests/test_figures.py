@@ -175,6 +175,7 @@ def test_families_cover_every_spec_and_no_panel_repeats_a_colour():
     panels = families.group(specs)
     assert sorted(name for _, names in panels for name in names) == sorted(set(specs) - {"nop", "recorded"})
     assert all(len(names) <= len(families.LINE_COLOURS) for _, names in panels)
+    assert [len(names) for title, names in panels if title.startswith("k-ary")] == [5, 5, 5]
     assert families.family_of("slub/binary") == "slab strategies" and families.family_of("my_plugin:x=1") == families.OTHER
 
 
