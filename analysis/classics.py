@@ -228,7 +228,7 @@ def pinned(run, place, table):
     figure.legend(handles=handles, ncol=3, loc="lower left", bbox_to_anchor=(0.01, 1.0), columnspacing=1.2)
     notes = ["From the first dotted line, the peak of the objects, to the second, the recorded kernel's snapshot where the slabs had lost most of their fill:"]
     notes += [pinned_sentence(row["allocator"], numbers[row["allocator"]]) for row in lines]
-    notes.append("Page demand is left out of both. A slab of SLOB is one page.")
+    notes.append("Page demand is left out of both. A slab of SLOB is a page, or those of one large object.")
     above = 0.08 + figures.LEGEND_LINE_INCHES * -(-len(handles) // 3)
     return figures.finish(figure, figures.place_title("Partial slabs pin pages after a spike", *place), notes, above)
 
