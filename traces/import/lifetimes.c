@@ -100,6 +100,7 @@ static bool object_alloc(struct import *import, uint32_t event, struct kml_error
 		object.flags |= KMT_LARGE;
 		import_page_is_large(import, raw->place);
 	}
+	import_count(import, KMT_QUIRK_ACCOUNTED, (object.flags & KMT_ACCOUNTED) != 0);
 	index = import_add_lifetime(import, &object, error);
 	return index != IMPORT_NONE && set_pointer(import, raw->place, index, error) &&
 	       import_page_sees_object(import, &object, 1, error) &&
@@ -177,6 +178,7 @@ static bool object_free(struct import *import, uint32_t event, struct kml_error 
 		import_count(import, KMT_QUIRK_UNTRACED_ALLOC, 1);
 		return true;
 	}
+	import_count(import, KMT_QUIRK_KFREE_OF_CACHE, raw->kind == RAW_KFREE && (object->flags & KML_KMALLOC) == 0);
 	return compare_caches(import, raw, object, error) && end(import, event, index, false, error);
 }
 

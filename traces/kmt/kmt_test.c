@@ -700,7 +700,7 @@ static void test_bad_events_refused_by_writer(void **state)
 		{good, "the trace has 2 caches"},
 		{good, "of order 64"},
 		{good, "2^64"},
-		{good, "unknown flags 0x2000"},
+		{good, "unknown flags 0x4000"},
 		{good, "of 0 bytes"},
 		{good, "beyond the end of memory"},
 		{good, "ids must be dense"},
@@ -1164,7 +1164,7 @@ static void test_hostile_columns(void **state)
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x02\x00\x00\x01\x00\x00\x40\x00", "unknown operation, cache, flag or order");
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x02\x00\x00\x01\x00\x00\xff\x00", "unknown operation, cache, flag or order");
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x00\x00\x00\x00\x00\x00\x00\x00", "of 0 bytes");
-	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x00\x00\x00\x01\x00\x80\x40\x00\x00", "unknown flags 0x2000");
+	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x00\x00\x00\x01\x00\x80\x80\x01\x00\x00", "unknown flags 0x4000");
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x00\x00\x00\x01\x00\x00\x00\x40", "2^64");
 }
 
@@ -1294,6 +1294,31 @@ static void test_random_header_and_footer(void **state)
 			assert_non_null(strstr(error.text, path));
 	}
 	unlink(path);
+}
+
+/* A footer of a version that counted fewer quirks: those it does not know are none. Of one that counts more: refused.
+ */
+static void test_footers_of_other_versions(void **state)
+{
+	(void)state;
+	enum { MEMBERS_BEFORE_OPS = 11 };
+	for (uint64_t quirks = KMT_QUIRK_COUNT - 2; quirks <= KMT_QUIRK_COUNT + 1; quirks++) {
+		struct kmt_bytes footer = {0};
+		struct kmt_totals totals;
+		struct kml_error error = {""};
+		memset(&totals, 0xff, sizeof totals);
+		kmt_put_varint(&footer, KMT_OP_COUNT);
+		kmt_put_varint(&footer, quirks);
+		for (uint64_t i = 0; i < MEMBERS_BEFORE_OPS + KMT_OP_COUNT; i++)
+			kmt_put_varint(&footer, i);
+		for (uint64_t i = 0; i < quirks; i++)
+			kmt_put_varint(&footer, 1000 + i);
+		bool known = kmt_footer_decode(&footer, &totals, &error);
+		assert_int_equal(known, quirks <= KMT_QUIRK_COUNT);
+		for (uint64_t i = 0; known && i < KMT_QUIRK_COUNT; i++)
+			assert_int_equal(totals.quirks[i], i < quirks ? 1000 + i : 0);
+		kmt_bytes_free(&footer);
+	}
 }
 
 /* Columns of a good trace with bytes changed, checksums right: an error, or events that are all valid. */
@@ -1467,6 +1492,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_columns),
 		cmocka_unit_test(test_hostile_ids),
 		cmocka_unit_test(test_wrong_totals),
+		cmocka_unit_test(test_footers_of_other_versions),
 		cmocka_unit_test(test_events_beyond_the_totals),
 		cmocka_unit_test(test_random_header_and_footer),
 		cmocka_unit_test(test_random_columns),

@@ -32,6 +32,10 @@ static const struct {
 				   "page frees in another block size than allocated: the rest allocated again"},
 	[KMT_QUIRK_UNTRACED_ALLOC] = {"untraced_alloc",
 				      "frees of what was free already (its allocation was not traced): dropped"},
+	[KMT_QUIRK_KFREE_OF_CACHE] = {"kfree_of_cache",
+				      "kfrees of objects of a kmem cache: they go back to that cache"},
+	[KMT_QUIRK_ACCOUNTED] = {"accounted",
+				 "allocations charged to a memory cgroup: from the caches of all since 5.9"},
 	[KMT_QUIRK_MALFORMED] = {"malformed", "kmem events without a field they need: skipped"},
 };
 
