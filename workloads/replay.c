@@ -947,17 +947,16 @@ static bool arrange_notices(struct replay *replay, const struct kml_spec *spec, 
 	return true;
 }
 
-/* The free slots of a start in mid-life, before anything that was live. */
+/* The free slots of a start in mid-life, before anything that was live. What was counted too much is left out for
+ * every allocator: all serve the same requests. */
 static bool give_seeds(struct replay *replay, struct kml_error *error)
 {
 	struct replay_seeds seeds;
-	bool wanted = replay->allocator->seed && replay->options->level != REPLAY_PAGES &&
-		      kmt_reader_totals(replay->reader)->warm_events > 0;
-	if (!wanted)
+	if (replay->options->level == REPLAY_PAGES || kmt_reader_totals(replay->reader)->warm_events == 0)
 		return true;
 	if (!replay_seeds_collect(replay->reader, &seeds, error))
 		return false;
-	for (uint64_t i = 0; i < seeds.count; i++)
+	for (uint64_t i = 0; replay->allocator->seed && i < seeds.count; i++)
 		if (replay->cache_open[seeds.seeds[i].cache])
 			replay->allocator->seed(replay->heap, &seeds.seeds[i]);
 	replay->surplus = seeds.surplus;
