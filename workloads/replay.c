@@ -10,7 +10,6 @@
  */
 #include "workloads/replay.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,88 +18,14 @@
 #include <time.h>
 
 #include "allocators/check/invariants.h"
-#include "allocators/check/shadow.h"
 #include "kmemlab/support/error.h"
-#include "workloads/scan.h"
-#include "workloads/seeds.h"
-#include "workloads/tape.h"
-
-/*
- * What is known of an id. requested 0: dead; requested > 0 and granted 0: its alloc failed; requested 0 and granted >
- * 0: a page of the recorded slab allocator. Half a cache line. A dead id keeps its address: RCU may give the object
- * back later.
- */
-struct slot {
-	uint64_t address;
-	uint64_t recorded;
-	uint64_t requested_bytes : 46;
-	uint64_t is_page : 1;
-	uint64_t is_freed : 1; /* by a free of its object, and RCU has not given it back since */
-	uint64_t cache : 16;   /* of its alloc: frees of merged caches name another */
-	uint64_t granted_bytes;
-};
+#include "workloads/replay_state.h"
 
 /* Sizes from here on fit no arena (32 TiB), and no slot. */
 static const uint64_t ABSURD_BYTES = 1ull << 45;
 
 /* What is given to every allocator; the rest of the flags is for some. */
 static const uint16_t COMMON_FLAGS = 0xff | KML_ACCOUNTED | KML_VMALLOC;
-
-/* A clock that jumps makes an allocator catch up with so many of its timers, no more. */
-enum { TICKS_IN_A_GAP = 1 << 16 };
-
-static_assert((int)KMT_REAP_BEGIN == KML_NOTICE_REAP_BEGIN && (int)KMT_REAP_END == KML_NOTICE_REAP_END &&
-		      (int)KMT_REAP_CPU == KML_NOTICE_REAP_CPU && (int)KMT_REAP_SHARED == KML_NOTICE_REAP_SHARED &&
-		      (int)KMT_REAP_FREELIST == KML_NOTICE_REAP_FREELIST &&
-		      (int)KMT_REAP_TUNE == KML_NOTICE_REAP_TUNE && (int)KMT_REAP_KINDS == KML_NOTICE_RCU_FREE,
-	      "reaps are told under their own number");
-
-struct replay {
-	struct kmt_reader *reader;
-	const struct replay_tape *tape; /* events to feed instead of the reader's, or NULL */
-	bool bare;                      /* no figures: only what fails */
-	const struct replay_options *options;
-	const struct kmt_cache *caches;
-	uint32_t page_bytes;
-	struct replay_result *result;
-
-	struct kml_arena *arena;
-	struct kml_stack stack;
-	struct kml_heap *heap; /* the top of the stack */
-	const struct kml_allocator *allocator;
-	struct kml_shadow *shadow;             /* with --check */
-	bool recorded;                         /* KML_TRAIT_RECORDED */
-	bool keeps_blocks;                     /* not KML_TRAIT_NO_REUSE */
-	bool takes_objects;                    /* objects' rounding is class rounding, not the page layer's */
-	uint16_t request_flags, release_flags; /* of enum kml_flag, those that this allocator is given */
-	uint32_t told_ops;                     /* bits of enum kmt_op: events that only this stack wants */
-
-	/* A start in mid-life. */
-	bool has_settled;
-	uint64_t *surplus; /* by cache: warm objects without an address still to be left out; NULL: none */
-
-	uint64_t tick_ns[KML_STACK_LAYERS]; /* when each layer wants to be told the time */
-	uint64_t next_tick_ns;              /* the earliest of them */
-
-	struct slot *slots;
-	bool *cache_open; /* by cache; NULL at the level of pages */
-
-	uint64_t position; /* events of the trace passed */
-	uint64_t time_ns;
-	uint64_t live_blocks;
-	uint64_t requested_bytes[2], granted_bytes[2]; /* of objects and of pages */
-	struct kml_stats stats;                        /* after the last event */
-	unsigned __int128 requested_sum, granted_sum, held_sum;
-	double ratio_sum;
-	uint64_t ratio_count, mean_count; /* events after the warm start */
-	bool stop;
-
-	replay_observer *observer;
-	replay_snapshot_observer *snapshot_observer;
-	void *context;
-	uint64_t next_sample; /* position of the next sample */
-	uint64_t samples_taken;
-};
 
 /* Processor time: other work on the machine does not count. */
 static uint64_t now_ns(void)
@@ -392,194 +317,7 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 	slot->is_freed = 1;
 }
 
-/* Pages of the recorded slab allocator: held by the recorded kernel, asked for by nobody. */
-static void feed_slab_page(struct replay *replay, const struct kmt_event *event)
-{
-	uint16_t flags = (uint16_t)((event->flags & replay->request_flags) | KML_PAGES | KML_SLAB_PAGE);
-	uint32_t cache = event->cache == KMT_NO_CACHE ? KML_NO_CACHE : event->cache;
-	if (event->op == KMT_PAGE_ALLOC) {
-		struct kml_request request = {.size_bytes = event->size_bytes,
-					      .align_bytes = replay->page_bytes,
-					      .recorded = event->address,
-					      .cache = cache,
-					      .cpu = event->cpu,
-					      .flags = flags};
-		struct kml_grant grant = replay->allocator->alloc(replay->heap, &request);
-		/* Asked for by nobody (requested 0), but there (granted). */
-		if (grant.status == KML_OK)
-			replay->slots[event->object] =
-				(struct slot){.address = grant.address, .granted_bytes = request.size_bytes};
-		return;
-	}
-	struct slot *slot = &replay->slots[event->object];
-	struct kml_release release = {.address = slot->address, .cache = cache, .cpu = event->cpu, .flags = flags};
-	if (slot->requested_bytes == 0 && slot->granted_bytes != 0)
-		(void)replay->allocator->free(replay->heap, &release);
-	slot->granted_bytes = 0;
-}
-
-/* ------------------------------------------------------------------------------------------ other events */
-
-static void open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_start)
-{
-	const struct kmt_cache *from = &replay->caches[index];
-	uint64_t objects_at_start = from->slabs_at_start * from->objects_per_slab;
-	struct kml_cache cache = {
-		.name = from->name,
-		.object_bytes = from->object_bytes,
-		.align_bytes = (from->align_bytes & (from->align_bytes - 1)) == 0 ? from->align_bytes : 0,
-		.has_constructor = from->flags & KMT_CACHE_CONSTRUCTOR,
-		.typesafe_by_rcu = from->flags & KMT_CACHE_TYPESAFE_BY_RCU,
-		.reclaimable = from->flags & KMT_CACHE_RECLAIMABLE,
-		.is_kmalloc = from->flags & KMT_CACHE_KMALLOC,
-		.recorded_slot_bytes = from->slot_bytes,
-		.recorded_objects_per_slab = from->objects_per_slab,
-		.recorded_pages_per_slab = from->pages_per_slab,
-		.recorded_slabs_at_start = slabs_at_start,
-		.recorded_free_at_start =
-			objects_at_start > from->objects_at_start ? objects_at_start - from->objects_at_start : 0,
-	};
-	replay->cache_open[index] = true;
-	if (replay->allocator->cache_open)
-		(void)replay->allocator->cache_open(replay->heap, index, &cache);
-}
-
-static void close_cache(struct replay *replay, uint16_t index)
-{
-	if (!replay->cache_open[index])
-		return;
-	enum kml_status status =
-		replay->allocator->cache_close ? replay->allocator->cache_close(replay->heap, index) : KML_OK;
-	if (status == KML_OK)
-		replay->cache_open[index] = false;
-	else
-		replay->result->unserved_closes++;
-}
-
-/* Every layer caches for itself: the top first, what it gives back the next one may give back too. */
-static void shrink_all(struct replay *replay)
-{
-	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
-		struct kml_heap *heap = replay->stack.layer[i];
-		if (heap->allocator->shrink)
-			heap->allocator->shrink(heap);
-	}
-}
-
-static void shrink_cache(struct replay *replay, uint16_t index)
-{
-	if (replay->allocator->cache_shrink && replay->cache_open && replay->cache_open[index])
-		replay->allocator->cache_shrink(replay->heap, index);
-}
-
-static void drain_all(struct replay *replay, uint16_t cpu)
-{
-	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
-		struct kml_heap *heap = replay->stack.layer[i];
-		if (heap->allocator->drain)
-			heap->allocator->drain(heap, cpu);
-	}
-}
-
-/* ------------------------------------------------------------------- what the recorded kernel did by itself */
-
-static bool wants(const struct replay *replay, const struct kmt_event *event)
-{
-	return replay->told_ops >> event->op & 1;
-}
-
-static void tell_reap(struct replay *replay, const struct kmt_event *event)
-{
-	struct kml_notice notice = {
-		.kind = (enum kml_notice_kind)event->order,
-		.cache = event->cache == KMT_NO_CACHE ? KML_NO_CACHE : event->cache,
-		.cpu = event->cpu,
-		.count = event->size_bytes,
-		.batchcount = event->granted_bytes,
-		.address = KML_NO_ADDRESS,
-	};
-	if (event->order < KMT_REAP_KINDS)
-		replay->allocator->notice(replay->heap, &notice);
-}
-
-static void tell_rcu_free(struct replay *replay, const struct kmt_event *event)
-{
-	struct slot *slot = &replay->slots[event->object];
-	if (!slot->is_freed || slot->is_page)
-		return; /* its allocation failed, or the trace repeats itself */
-	slot->is_freed = 0;
-	struct kml_notice notice = {
-		.kind = KML_NOTICE_RCU_FREE,
-		.cache = slot->cache == KMT_NO_CACHE ? KML_NO_CACHE : slot->cache,
-		.cpu = event->cpu,
-		.count = 1,
-		.address = slot->address,
-	};
-	replay->allocator->notice(replay->heap, &notice);
-}
-
-/* Memory as the recorded kernel gave it to its page allocator: to the lowest layer. */
-static void add_pages(struct replay *replay, const struct kmt_event *event)
-{
-	struct kml_heap *heap = replay->stack.layer[replay->stack.layer_count - 1];
-	uint64_t size_bytes = (uint64_t)replay->page_bytes << event->order;
-	bool inside = event->order < 32 && event->address <= replay->arena->size_bytes &&
-		      size_bytes <= replay->arena->size_bytes - event->address;
-	if (!inside || heap->allocator->page_add(heap, event->address, size_bytes, event->cpu) != KML_OK)
-		replay->result->refused_page_adds++;
-}
-
-/* The slab allocator's own pages, which no level but that of pages feeds: the recorded kernel holds them. */
-static bool is_recorded_slab_page(const struct replay *replay, const struct kmt_event *event)
-{
-	return replay->recorded && (event->flags & KMT_SLAB_PAGE);
-}
-
-/* Events that ask for nothing and give nothing back. */
-static void feed_other(struct replay *replay, const struct kmt_event *event)
-{
-	bool named = event->cache != KMT_NO_CACHE && replay->cache_open;
-	switch (event->op) {
-	case KMT_PAGE_ALLOC:
-	case KMT_PAGE_FREE:
-		if (is_recorded_slab_page(replay, event) && replay->options->level != REPLAY_PAGES)
-			feed_slab_page(replay, event);
-		return;
-	case KMT_CACHE_OPEN:
-		if (named && !replay->cache_open[event->cache])
-			open_cache(replay, event->cache, 0);
-		return;
-	case KMT_CACHE_CLOSE:
-		if (named)
-			close_cache(replay, event->cache);
-		return;
-	case KMT_SHRINK:
-		if (event->cache == KMT_NO_CACHE)
-			shrink_all(replay);
-		else
-			shrink_cache(replay, event->cache);
-		return;
-	case KMT_DRAIN:
-		drain_all(replay, event->cpu);
-		return;
-	case KMT_PAGE_ADD:
-		if (wants(replay, event))
-			add_pages(replay, event);
-		return;
-	case KMT_REAP:
-		if (wants(replay, event))
-			tell_reap(replay, event);
-		return;
-	case KMT_RCU_FREE:
-		if (wants(replay, event))
-			tell_rcu_free(replay, event);
-		return;
-	default: /* MARK */
-		return;
-	}
-}
-
-/* --------------------------------------------------------------------------------- the start in mid-life */
+/* --------------------------------------------------------------------------------------------- one event */
 
 static bool is_warm(const struct kmt_event *event)
 {
@@ -596,67 +334,11 @@ static bool is_surplus(struct replay *replay, const struct kmt_event *event)
 	return true;
 }
 
-static void settle(struct replay *replay)
-{
-	if (replay->has_settled)
-		return;
-	replay->has_settled = true;
-	if (!replay->recorded)
-		replay->request_flags &= (uint16_t)~KML_WARM; /* whatever a trace says further on */
-	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
-		struct kml_heap *heap = replay->stack.layer[i];
-		if (heap->allocator->settle)
-			heap->allocator->settle(heap);
-	}
-}
-
-/* ---------------------------------------------------------------------------------------- the trace's clock */
-
-static void find_next_tick(struct replay *replay)
-{
-	replay->next_tick_ns = UINT64_MAX;
-	for (uint32_t i = 0; i < replay->stack.layer_count; i++)
-		if (replay->tick_ns[i] < replay->next_tick_ns)
-			replay->next_tick_ns = replay->tick_ns[i];
-}
-
-/* Each layer that asked for it is told the time. */
-static void tick(struct replay *replay, uint64_t time_ns)
-{
-	for (uint32_t i = 0; i < replay->stack.layer_count; i++) {
-		struct kml_heap *heap = replay->stack.layer[i];
-		if (!heap->allocator->tick || replay->tick_ns[i] > time_ns)
-			continue;
-		uint64_t next_ns = heap->allocator->tick(heap, time_ns);
-		replay->tick_ns[i] = next_ns > time_ns ? next_ns : time_ns + 1;
-	}
-	find_next_tick(replay);
-}
-
-/* The clock has come to time_ns: every timer until then fires at its own time. */
-static void tick_until(struct replay *replay, uint64_t time_ns)
-{
-	for (int i = 0; i < TICKS_IN_A_GAP && replay->next_tick_ns <= time_ns; i++)
-		tick(replay, replay->next_tick_ns);
-	if (replay->next_tick_ns <= time_ns)
-		tick(replay, time_ns);
-}
-
-static void start_clock(struct replay *replay)
-{
-	for (uint32_t i = 0; i < replay->stack.layer_count; i++)
-		replay->tick_ns[i] = replay->stack.layer[i]->allocator->tick ? 0 : UINT64_MAX;
-	find_next_tick(replay);
-	tick_until(replay, 0);
-}
-
-/* --------------------------------------------------------------------------------------------- one event */
-
 static bool feed(struct replay *replay, const struct kmt_event *event, struct kml_error *error)
 {
 	enum replay_kind kind = replay_event_kind(replay->options->level, event);
 	if (kind == REPLAY_NOT_FED) {
-		feed_other(replay, event);
+		replay_feed_other(replay, event);
 	} else if (replay->has_settled || !is_surplus(replay, event)) {
 		if (event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC) {
 			if (!feed_alloc(replay, event, kind, error))
@@ -712,8 +394,8 @@ static uint32_t select_events(const struct replay *replay, const struct kmt_even
 {
 	uint32_t count = 0;
 	for (uint32_t i = from; i < to; i++)
-		if (replay_event_belongs(replay->options->level, &events[i]) || wants(replay, &events[i]) ||
-		    is_recorded_slab_page(replay, &events[i]))
+		if (replay_event_belongs(replay->options->level, &events[i]) || replay_tells(replay, &events[i]) ||
+		    replay_is_recorded_slab_page(replay, &events[i]))
 			selected[count++] = (uint16_t)i;
 	return count;
 }
@@ -775,11 +457,11 @@ static bool feed_run(struct replay *replay, const struct kmt_event *events, cons
 static void catch_up(struct replay *replay, const struct kmt_event *event)
 {
 	if (!replay->has_settled && !is_warm(event))
-		settle(replay);
+		replay_settle(replay);
 	if (replay->next_tick_ns > event->time_ns)
 		return;
 	uint64_t started_ns = now_ns();
-	tick_until(replay, event->time_ns);
+	replay_tick_until(replay, event->time_ns);
 	replay->result->elapsed_ns += now_ns() - started_ns;
 }
 
@@ -827,8 +509,8 @@ static bool feed_tape(struct replay *replay, struct kml_error *error)
 /* The stack as it stands at a snapshot of the kernel's. */
 static bool show_snapshot(struct replay *replay, const struct kmt_snapshot *snapshot, struct kml_error *error)
 {
-	settle(replay);
-	tick_until(replay, snapshot->time_ns);
+	replay_settle(replay);
+	replay_tick_until(replay, snapshot->time_ns);
 	if (!replay->snapshot_observer ||
 	    replay->snapshot_observer(replay->context, snapshot, &replay->stack, replay->arena))
 		return true;
@@ -906,7 +588,7 @@ static bool open_caches(struct replay *replay, const struct replay_scan *scan, s
 		return kml_fail(error, "out of memory for %u caches", count);
 	for (uint32_t i = 0; i < count; i++)
 		if (!scan->opened_later || !scan->opened_later[i])
-			open_cache(replay, (uint16_t)i, scan->slabs_at_start ? scan->slabs_at_start[i] : 0);
+			replay_open_cache(replay, (uint16_t)i, scan->slabs_at_start ? scan->slabs_at_start[i] : 0);
 	return true;
 }
 
@@ -947,24 +629,6 @@ static bool arrange_notices(struct replay *replay, const struct kml_spec *spec, 
 	return true;
 }
 
-/* The free slots of a start in mid-life, before anything that was live. What was counted too much is left out for
- * every allocator: all serve the same requests. */
-static bool give_seeds(struct replay *replay, struct kml_error *error)
-{
-	struct replay_seeds seeds;
-	if (replay->options->level == REPLAY_PAGES || kmt_reader_totals(replay->reader)->warm_events == 0)
-		return true;
-	if (!replay_seeds_collect(replay->reader, &seeds, error))
-		return false;
-	for (uint64_t i = 0; replay->allocator->seed && i < seeds.count; i++)
-		if (replay->cache_open[seeds.seeds[i].cache])
-			replay->allocator->seed(replay->heap, &seeds.seeds[i]);
-	replay->surplus = seeds.surplus;
-	seeds.surplus = NULL;
-	replay_seeds_free(&seeds);
-	return true;
-}
-
 static bool start(struct replay *replay, const struct kml_spec *spec, const struct replay_scan *scan,
 		  struct kml_error *error)
 {
@@ -1000,9 +664,9 @@ static bool start(struct replay *replay, const struct kml_spec *spec, const stru
 		if (!replay->shadow)
 			return false;
 	}
-	if (!prepare_slots(replay, error) || !open_caches(replay, scan, error) || !give_seeds(replay, error))
+	if (!prepare_slots(replay, error) || !open_caches(replay, scan, error) || !replay_give_seeds(replay, error))
 		return false;
-	start_clock(replay);
+	replay_start_clock(replay);
 	return true;
 }
 
@@ -1041,7 +705,7 @@ static bool replay_stream(struct replay *replay, const struct kml_spec *spec, st
 	replay_scan_free(&scan);
 	if (!started || !feed_stream(replay, error))
 		return false;
-	settle(replay);
+	replay_settle(replay);
 	/* The end is always a sample. */
 	if (replay->bare)
 		return true;

@@ -1,0 +1,105 @@
+/*
+ * replay_state.h - a replay on its way, for the files that it is made of: replay.c (requests, books, samples) and
+ * replay_kernel.c (all that the recorded kernel did besides: caches, shrinks, drains, reaps, memory at boot, what was
+ * there at the start, time).
+ */
+#ifndef KMEMLAB_REPLAY_STATE_H
+#define KMEMLAB_REPLAY_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "allocators/check/shadow.h"
+#include "workloads/replay.h"
+#include "workloads/scan.h"
+#include "workloads/tape.h"
+
+/*
+ * What is known of an id. requested 0: dead; requested > 0 and granted 0: its alloc failed; requested 0 and granted >
+ * 0: a page of the recorded slab allocator. Half a cache line. A dead id keeps its address: RCU may give the object
+ * back later.
+ */
+struct slot {
+	uint64_t address;
+	uint64_t recorded;
+	uint64_t requested_bytes : 46;
+	uint64_t is_page : 1;
+	uint64_t is_freed : 1; /* by a free of its object, and RCU has not given it back since */
+	uint64_t cache : 16;   /* of its alloc: frees of merged caches name another */
+	uint64_t granted_bytes;
+};
+
+struct replay {
+	struct kmt_reader *reader;
+	const struct replay_tape *tape; /* events to feed instead of the reader's, or NULL */
+	bool bare;                      /* no figures: only what fails */
+	const struct replay_options *options;
+	const struct kmt_cache *caches;
+	uint32_t page_bytes;
+	struct replay_result *result;
+
+	struct kml_arena *arena;
+	struct kml_stack stack;
+	struct kml_heap *heap; /* the top of the stack */
+	const struct kml_allocator *allocator;
+	struct kml_shadow *shadow;             /* with --check */
+	bool recorded;                         /* KML_TRAIT_RECORDED */
+	bool keeps_blocks;                     /* not KML_TRAIT_NO_REUSE */
+	bool takes_objects;                    /* objects' rounding is class rounding, not the page layer's */
+	uint16_t request_flags, release_flags; /* of enum kml_flag, those that this allocator is given */
+	uint32_t told_ops;                     /* bits of enum kmt_op: events that only this stack wants */
+
+	/* A start in mid-life. */
+	bool has_settled;
+	uint64_t *surplus; /* by cache: warm objects without an address still to be left out; NULL: none */
+
+	uint64_t tick_ns[KML_STACK_LAYERS]; /* when each layer wants to be told the time */
+	uint64_t next_tick_ns;              /* the earliest of them */
+
+	struct slot *slots;
+	bool *cache_open; /* by cache; NULL at the level of pages */
+
+	uint64_t position; /* events of the trace passed */
+	uint64_t time_ns;
+	uint64_t live_blocks;
+	uint64_t requested_bytes[2], granted_bytes[2]; /* of objects and of pages */
+	struct kml_stats stats;                        /* after the last event */
+	unsigned __int128 requested_sum, granted_sum, held_sum;
+	double ratio_sum;
+	uint64_t ratio_count, mean_count; /* events after the warm start */
+	bool stop;
+
+	replay_observer *observer;
+	replay_snapshot_observer *snapshot_observer;
+	void *context;
+	uint64_t next_sample; /* position of the next sample */
+	uint64_t samples_taken;
+};
+
+/* Does this stack want events of this kind to be told? */
+static inline bool replay_tells(const struct replay *replay, const struct kmt_event *event)
+{
+	return replay->told_ops >> event->op & 1;
+}
+
+/* The slab allocator's own pages, which no level but that of pages feeds: the recorded kernel holds them. */
+static inline bool replay_is_recorded_slab_page(const struct replay *replay, const struct kmt_event *event)
+{
+	return replay->recorded && (event->flags & KMT_SLAB_PAGE);
+}
+
+/* Events that ask for nothing and give nothing back. */
+void replay_feed_other(struct replay *replay, const struct kmt_event *event);
+/* A cache of the trace's table, with so many slabs at the start. */
+void replay_open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_start);
+
+/* The start in mid-life: first the free slots, before anything that was live. False and *error without memory. */
+bool replay_give_seeds(struct replay *replay, struct kml_error *error);
+/* Last, before the first event of the recording; once. */
+void replay_settle(struct replay *replay);
+
+/* The trace's clock, for the layers that asked: at 0, then every timer until time_ns at its own time. */
+void replay_start_clock(struct replay *replay);
+void replay_tick_until(struct replay *replay, uint64_t time_ns);
+
+#endif
