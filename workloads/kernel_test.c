@@ -7,67 +7,25 @@
 #include "workloads/testing.h"
 
 #include "allocators/reference/recorded.h"
-#include "traces/import/import.h"
+#include "traces/import/capture_testing.h"
 #include "workloads/orders.h"
 #include "workloads/replay.h"
 
-static char capture[2048];
-static char trace_path[3000];
-
-static bool find_capture(void)
-{
-	const char *given = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
-	if (given && *given)
-		snprintf(capture, sizeof capture, "%s/linux-6.1-slub", given);
-	else
-		snprintf(capture, sizeof capture, "%s/../shared/groundtruth/linux-6.1-slub", source ? source : ".");
-	return access(capture, R_OK) == 0;
-}
+static struct test_capture capture;
 
 static int import_capture(void **state)
 {
-	char trace[2100], snapshots[2100];
-	struct kml_error error = {{0}};
-	const struct import_options options = {.quiet = true};
 	(void)state;
-	if (!find_capture())
-		return 0;
-	snprintf(trace, sizeof trace, "%s/trace.txt.zst", capture);
-	snprintf(snapshots, sizeof snapshots, "%s/snapshots.tar.zst", capture);
-	snprintf(trace_path, sizeof trace_path, "%s/kernel-%ld.kmt", test_output(), (long)getpid());
-	struct import *import = import_create(&options);
-	struct import_input *input = import_input_open(trace, &error);
-	bool done = import && input && import_any(import, input, &error) &&
-		    import_snapshots(import, snapshots, &error) && import_write(import, trace_path, &error);
-	import_input_close(input);
-	import_destroy(import);
-	if (!done)
-		fprintf(stderr, "%s\n", error.text);
-	return done ? 0 : -1;
+	if (test_capture_find(&capture, "linux-6.1-slub"))
+		test_capture_import(&capture, NULL, false);
+	return 0;
 }
 
 static int remove_capture(void **state)
 {
 	(void)state;
-	unlink(trace_path);
+	test_capture_remove(&capture);
 	return 0;
-}
-
-static void need_capture(void)
-{
-	if (trace_path[0])
-		return;
-	print_message("skipped: no real capture at %s (set KMEMLAB_GROUNDTRUTH)\n", capture);
-	skip();
-}
-
-static struct kmt_reader *open_capture(void)
-{
-	struct kml_error error;
-	struct kmt_reader *reader = kmt_open(trace_path, &error);
-	if (!reader)
-		fail_msg("%s", error.text);
-	return reader;
 }
 
 /* ------------------------------------------------------------------------------------------------- slabs */
@@ -143,8 +101,7 @@ static void recorded_has_the_slabs_of_slabinfo(void **state)
 	struct slabs slabs = {0};
 	struct replay_result result;
 	(void)state;
-	need_capture();
-	struct kmt_reader *reader = open_capture();
+	struct kmt_reader *reader = test_capture_open(&capture);
 	replay_recorded(reader, &slabs, REPLAY_ALL, &result);
 	assert_int_equal(slabs.snapshots, 13);
 	assert_true(slabs.compared > 13 * 100);
@@ -159,8 +116,7 @@ static void recorded_holds_the_same_at_both_levels(void **state)
 	struct slabs slabs = {0}, none = {0};
 	struct replay_result all, pages;
 	(void)state;
-	need_capture();
-	struct kmt_reader *reader = open_capture();
+	struct kmt_reader *reader = test_capture_open(&capture);
 	replay_recorded(reader, &slabs, REPLAY_ALL, &all);
 	kmt_rewind(reader, NULL);
 	struct kml_error error;
@@ -223,8 +179,7 @@ static void keep(struct moment *moment, const struct kmt_snapshot *snapshot)
 static void indices_are_those_of_the_kernel(void **state)
 {
 	(void)state;
-	need_capture();
-	struct kmt_reader *reader = open_capture();
+	struct kmt_reader *reader = test_capture_open(&capture);
 	struct kmt_item item;
 	struct kml_error error;
 	struct moment moment = {0};

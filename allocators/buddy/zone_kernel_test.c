@@ -20,7 +20,7 @@
 #include "allocators/buddy/zone.h"
 #include "allocators/registry.h"
 #include "kmemlab/support/error.h"
-#include "traces/import/import.h"
+#include "traces/import/capture_testing.h"
 #include "traces/kmt/kmt.h"
 
 enum { ORDERS = 11, SNAPSHOTS_MAX = 32 };
@@ -30,43 +30,15 @@ enum { ORDERS = 11, SNAPSHOTS_MAX = 32 };
 
 /* ---------------------------------------------------------------------------------------------------- captures */
 
-static char path_of_capture[2048];
-static char path_of_kmt[2200];
-
-static bool find_capture(const char *name)
-{
-	const char *given = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
-	if (given && *given)
-		snprintf(path_of_capture, sizeof path_of_capture, "%s/%s", given, name);
-	else
-		snprintf(path_of_capture, sizeof path_of_capture, "%s/../shared/groundtruth/%s", source ? source : ".",
-			 name);
-	return access(path_of_capture, R_OK) == 0;
-}
+static struct test_capture capture;
 
 /* False, with a word about it, when the capture is not at hand. */
 static bool import_capture(const char *name)
 {
-	char trace[2100], snapshots[2100];
-	struct kml_error error = {{0}};
-	const struct import_options options = {.quiet = true};
-	const char *output = getenv("KMEMLAB_TEST_OUTPUT");
-	if (!find_capture(name)) {
-		print_message("skipped: no real capture at %s (set KMEMLAB_GROUNDTRUTH)\n", path_of_capture);
+	if (!test_capture_find(&capture, name))
 		return false;
-	}
-	snprintf(trace, sizeof trace, "%s/trace.txt.zst", path_of_capture);
-	snprintf(snapshots, sizeof snapshots, "%s/snapshots.tar.zst", path_of_capture);
-	snprintf(path_of_kmt, sizeof path_of_kmt, "%s/zone-%ld.kmt", output ? output : "/tmp", (long)getpid());
-	struct import *import = import_create(&options);
-	struct import_input *input = import_input_open(trace, &error);
-	bool done = import && input && import_any(import, input, &error) &&
-		    import_snapshots(import, snapshots, &error) && import_write(import, path_of_kmt, &error);
-	import_input_close(input);
-	import_destroy(import);
-	if (!done)
-		fail_msg("%s", error.text);
-	return done;
+	test_capture_import(&capture, NULL, false);
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------------------ replay */
@@ -165,7 +137,7 @@ static struct outcome replay(const char *spec_text)
 {
 	struct outcome outcome = {0};
 	struct kml_error error = {""};
-	struct kmt_reader *reader = kmt_open(path_of_kmt, &error);
+	struct kmt_reader *reader = test_capture_open(&capture);
 	struct kml_spec *spec = kml_spec_parse(spec_text, &error);
 	assert_non_null(reader);
 	assert_non_null(spec);
@@ -224,7 +196,7 @@ static void slab_every_snapshot_is_exact(void **state)
 	/* Without the rules next to nothing is where the kernel put it. */
 	struct outcome plain = replay("binary");
 	assert_true(plain.blocks_off * 4 > plain.kernel_blocks);
-	unlink(path_of_kmt);
+	test_capture_remove(&capture);
 }
 
 /*
@@ -245,7 +217,7 @@ static void slub_every_page_is_where_the_kernel_had_it(void **state)
 
 	struct outcome zone = replay(LINUX);
 	assert_true(zone.blocks_off * 100 < zone.kernel_blocks * 4);
-	unlink(path_of_kmt);
+	test_capture_remove(&capture);
 }
 
 /* The same with SLOB, where the first page of late_time_init (request_threaded_irq, for the timer) comes after 25165.
@@ -261,7 +233,7 @@ static void slob_is_as_near(void **state)
 
 	struct outcome zone = replay(LINUX);
 	assert_true(zone.blocks_off * 100 < zone.kernel_blocks * 4);
-	unlink(path_of_kmt);
+	test_capture_remove(&capture);
 }
 
 int main(void)

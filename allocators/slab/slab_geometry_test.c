@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "allocators/slab/slab_geometry.h"
+#include "traces/import/capture_testing.h"
 
 #define PAGE_BYTES 4096u
 #define CPUS 2u
@@ -156,22 +157,6 @@ static void arrays_shrink_with_the_object(void **state)
 
 /* --------------------------------------------------------------------------------- against the real kernel */
 
-/* NULL, with the reason printed, where the tables are absent. */
-static FILE *open_table(const char *name)
-{
-	const char *root = getenv("KMEMLAB_GROUNDTRUTH");
-	const char *source = getenv("KMEMLAB_SOURCE");
-	char path[4096];
-	if (root)
-		snprintf(path, sizeof path, "%s/linux-6.1-slab/%s", root, name);
-	else
-		snprintf(path, sizeof path, "%s/../shared/groundtruth/linux-6.1-slab/%s", source ? source : ".", name);
-	FILE *file = fopen(path, "r");
-	if (!file)
-		print_message("skipped: %s cannot be read; KMEMLAB_GROUNDTRUTH names the folder\n", path);
-	return file;
-}
-
 struct row {
 	char name[64];
 	unsigned long object_size, size, order, objects, align, flags, constructor, limit, batchcount, shared, colour,
@@ -217,7 +202,7 @@ static uint32_t cpus_online(const struct row *row)
 static void every_cache_of_the_kernel_is_as_computed(void **state)
 {
 	(void)state;
-	FILE *file = open_table("cache_params.tsv");
+	FILE *file = test_capture_table("linux-6.1-slab", "cache_params.tsv");
 	if (!file)
 		skip();
 	char heading[1024];
@@ -253,10 +238,10 @@ static void every_cache_of_the_kernel_is_as_computed(void **state)
 static void every_row_of_slabinfo_is_as_computed(void **state)
 {
 	(void)state;
-	FILE *params = open_table("cache_params.tsv");
+	FILE *params = test_capture_table("linux-6.1-slab", "cache_params.tsv");
 	if (!params)
 		skip();
-	FILE *file = open_table("slabinfo_tunables.tsv");
+	FILE *file = test_capture_table("linux-6.1-slab", "slabinfo_tunables.tsv");
 	assert_non_null(file);
 	static struct row rows[1024];
 	char line[1024];

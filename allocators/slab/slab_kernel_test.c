@@ -16,46 +16,23 @@
 #include "allocators/slab/slab.c" /* NOLINT(bugprone-suspicious-include): looks into its arrays */
 
 #include "allocators/registry.h"
-#include "traces/import/import.h"
+#include "traces/import/capture_testing.h"
 #include "workloads/testing.h"
 
-static char trace_path[3000];
+static struct test_capture capture;
 
 static int import_capture(void **state)
 {
-	char folder[2048], trace[2100], snapshots[2100], caches[2100];
-	struct kml_error error = {{0}};
-	const char *given = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
 	(void)state;
-	if (given && *given)
-		snprintf(folder, sizeof folder, "%s/linux-6.1-slab", given);
-	else
-		snprintf(folder, sizeof folder, "%s/../shared/groundtruth/linux-6.1-slab", source ? source : ".");
-	if (access(folder, R_OK) != 0) {
-		print_message("skipped: no capture at %s (set KMEMLAB_GROUNDTRUTH)\n", folder);
-		return 0;
-	}
-	snprintf(trace, sizeof trace, "%s/trace.txt.zst", folder);
-	snprintf(snapshots, sizeof snapshots, "%s/snapshots.tar.zst", folder);
-	snprintf(caches, sizeof caches, "%s/cache_params.tsv", folder);
-	snprintf(trace_path, sizeof trace_path, "%s/slab-kernel-%ld.kmt", test_output(), (long)getpid());
-	const struct import_options options = {.quiet = true};
-	struct import *import = import_create(&options);
-	struct import_input *input = import_input_open(trace, &error);
-	bool done = import && input && import_cache_table(import, caches, &error) &&
-		    import_any(import, input, &error) && import_snapshots(import, snapshots, &error) &&
-		    import_write(import, trace_path, &error);
-	import_input_close(input);
-	import_destroy(import);
-	if (!done)
-		fprintf(stderr, "%s\n", error.text);
-	return done ? 0 : -1;
+	if (test_capture_find(&capture, "linux-6.1-slab"))
+		test_capture_import(&capture, "cache_params.tsv", false);
+	return 0;
 }
 
 static int remove_capture(void **state)
 {
 	(void)state;
-	unlink(trace_path);
+	test_capture_remove(&capture);
 	return 0;
 }
 
@@ -101,7 +78,7 @@ static void open_caches(struct comparison *comparison)
 static void comparison_open(struct comparison *comparison)
 {
 	struct kml_error error = {{0}};
-	*comparison = (struct comparison){.reader = kmt_open(trace_path, &error)};
+	*comparison = (struct comparison){.reader = test_capture_open(&capture)};
 	if (!comparison->reader)
 		fail_msg("%s", error.text);
 	uint32_t cache_count;
@@ -360,8 +337,6 @@ static void run(struct comparison *comparison)
 static void slabs_are_those_of_the_kernel(void **state)
 {
 	(void)state;
-	if (!trace_path[0])
-		skip();
 	struct comparison found;
 	comparison_open(&found);
 	run(&found);

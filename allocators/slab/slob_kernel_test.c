@@ -15,59 +15,25 @@
  */
 #include "allocators/slab/slob.c" /* NOLINT(bugprone-suspicious-include): `followed` puts blocks where it wants */
 
-#include "traces/import/import.h"
+#include "traces/import/capture_testing.h"
 #include "workloads/replay.h"
 #include "workloads/testing.h"
 
-static char trace_path[3000];
+static struct test_capture capture;
 
 static int import_capture(void **state)
 {
-	char folder[2048], trace[2100], snapshots[2100], caches[2100];
-	struct kml_error error = {{0}};
-	const char *given = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
 	(void)state;
-	if (given && *given)
-		snprintf(folder, sizeof folder, "%s/linux-6.1-slob", given);
-	else
-		snprintf(folder, sizeof folder, "%s/../shared/groundtruth/linux-6.1-slob", source ? source : ".");
-	if (access(folder, R_OK) != 0) {
-		print_message("skipped: no capture at %s (set KMEMLAB_GROUNDTRUTH)\n", folder);
-		return 0;
-	}
-	snprintf(trace, sizeof trace, "%s/trace.txt.zst", folder);
-	snprintf(snapshots, sizeof snapshots, "%s/snapshots.tar.zst", folder);
-	snprintf(caches, sizeof caches, "%s/cache_params.tsv", folder);
-	snprintf(trace_path, sizeof trace_path, "%s/slob-kernel-%ld.kmt", test_output(), (long)getpid());
-	const struct import_options options = {.quiet = true};
-	struct import *import = import_create(&options);
-	struct import_input *input = import_input_open(trace, &error);
-	bool done = import && input && import_cache_table(import, caches, &error) &&
-		    import_any(import, input, &error) && import_snapshots(import, snapshots, &error) &&
-		    import_write(import, trace_path, &error);
-	import_input_close(input);
-	import_destroy(import);
-	if (!done)
-		fprintf(stderr, "%s\n", error.text);
-	return done ? 0 : -1;
+	if (test_capture_find(&capture, "linux-6.1-slob"))
+		test_capture_import(&capture, "cache_params.tsv", false);
+	return 0;
 }
 
 static int remove_capture(void **state)
 {
 	(void)state;
-	unlink(trace_path);
+	test_capture_remove(&capture);
 	return 0;
-}
-
-static struct kmt_reader *open_capture(void)
-{
-	struct kml_error error;
-	if (!trace_path[0])
-		skip();
-	struct kmt_reader *reader = kmt_open(trace_path, &error);
-	if (!reader)
-		fail_msg("%s", error.text);
-	return reader;
 }
 
 /* ------------------------------------------------------------------------------------------- alone, followed */
@@ -111,7 +77,7 @@ static void open_caches(struct follower *follower)
 static void follower_open(struct follower *follower, bool follows)
 {
 	struct kml_error error = {{0}};
-	*follower = (struct follower){.reader = open_capture(), .follows = follows};
+	*follower = (struct follower){.reader = test_capture_open(&capture), .follows = follows};
 	follower->arena = kml_arena_create((uint64_t)ARENA_PAGES * PAGE_BYTES, PAGE_BYTES, true, &error);
 	follower->spec = kml_spec_parse("slob/binary", &error);
 	uint32_t cache_count;
@@ -382,7 +348,7 @@ static void freely_the_pages_are_within_half_a_percent(void **state)
 	struct sums sums = {0};
 	struct replay_result result;
 	(void)state;
-	struct kmt_reader *reader = open_capture();
+	struct kmt_reader *reader = test_capture_open(&capture);
 	struct kml_spec *spec = kml_spec_parse("slob/binary", &error);
 	const struct replay_options options = {.level = REPLAY_OBJECTS, .seed = 1};
 	if (!replay_run(reader, spec, &options, NULL, compare_page_counts, &sums, &result, &error))

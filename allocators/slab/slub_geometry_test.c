@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "allocators/slab/slub_geometry.h"
+#include "traces/import/capture_testing.h"
 
 #define PAGE_BYTES 4096u
 #define CPUS 2u
@@ -112,19 +113,6 @@ static void what_is_kept_goes_by_size(void **state)
 
 /* ------------------------------------------------------------------------------------- against real kernels */
 
-static FILE *open_table(const char *name, char *path, size_t path_bytes)
-{
-	const char *root = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
-	if (root)
-		snprintf(path, path_bytes, "%s/%s", root, name);
-	else
-		snprintf(path, path_bytes, "%s/../shared/groundtruth/%s", source ? source : ".", name);
-	FILE *file = fopen(path, "r");
-	if (!file)
-		print_message("skipped: %s cannot be read; KMEMLAB_GROUNDTRUTH names the folder\n", path);
-	return file;
-}
-
 static uint32_t objects_of(uint32_t order, uint64_t slot_bytes)
 {
 	return (uint32_t)(((uint64_t)PAGE_BYTES << order) / slot_bytes);
@@ -157,8 +145,8 @@ static unsigned compare(enum slub_profile profile, const struct figures *kernel,
 static void every_cache_of_linux_6_18(void **state)
 {
 	(void)state;
-	char path[4096], line[512];
-	FILE *file = open_table("linux-6.18-slub/compile/sysfs_slab.txt", path, sizeof path);
+	char line[512];
+	FILE *file = test_capture_table("linux-6.18-slub", "compile/sysfs_slab.txt");
 	if (!file)
 		skip();
 	unsigned caches = 0, faults = 0;
@@ -189,8 +177,8 @@ static void every_cache_of_linux_6_18(void **state)
 static void every_cache_of_linux_6_1(void **state)
 {
 	(void)state;
-	char path[4096], line[512];
-	FILE *file = open_table("linux-6.1-slub/cache_params.tsv", path, sizeof path);
+	char line[512];
+	FILE *file = test_capture_table("linux-6.1-slub", "cache_params.tsv");
 	if (!file)
 		skip();
 	unsigned caches = 0, faults = 0;

@@ -10,60 +10,25 @@
  * Skipped where the capture is not at hand.
  */
 #include "allocators/slab/slub.h"
-#include "traces/import/import.h"
+#include "traces/import/capture_testing.h"
 #include "workloads/fidelity.h"
 #include "workloads/testing.h"
 
-static char trace_path[3000], table_path[2100];
+static struct test_capture capture;
 
 static int import_capture(void **state)
 {
-	char folder[2048], trace[2100], snapshots[2100], caches[2100];
-	struct kml_error error = {{0}};
-	const char *given = getenv("KMEMLAB_GROUNDTRUTH"), *source = getenv("KMEMLAB_SOURCE");
 	(void)state;
-	if (given && *given)
-		snprintf(folder, sizeof folder, "%s/linux-6.1-slub", given);
-	else
-		snprintf(folder, sizeof folder, "%s/../shared/groundtruth/linux-6.1-slub", source ? source : ".");
-	if (access(folder, R_OK) != 0) {
-		print_message("skipped: no capture at %s (set KMEMLAB_GROUNDTRUTH)\n", folder);
-		return 0;
-	}
-	snprintf(trace, sizeof trace, "%s/trace.txt.zst", folder);
-	snprintf(snapshots, sizeof snapshots, "%s/snapshots.tar.zst", folder);
-	snprintf(caches, sizeof caches, "%s/cache_params.tsv", folder);
-	snprintf(table_path, sizeof table_path, "%s/sysfs_slab.tsv", folder);
-	snprintf(trace_path, sizeof trace_path, "%s/slub-kernel-%ld.kmt", test_output(), (long)getpid());
-	const struct import_options options = {.quiet = true};
-	struct import *import = import_create(&options);
-	struct import_input *input = import_input_open(trace, &error);
-	bool done = import && input && import_cache_table(import, caches, &error) &&
-		    import_any(import, input, &error) && import_snapshots(import, snapshots, &error) &&
-		    import_write(import, trace_path, &error);
-	import_input_close(input);
-	import_destroy(import);
-	if (!done)
-		fprintf(stderr, "%s\n", error.text);
-	return done ? 0 : -1;
+	if (test_capture_find(&capture, "linux-6.1-slub"))
+		test_capture_import(&capture, "cache_params.tsv", false);
+	return 0;
 }
 
 static int remove_capture(void **state)
 {
 	(void)state;
-	unlink(trace_path);
+	test_capture_remove(&capture);
 	return 0;
-}
-
-static struct kmt_reader *open_capture(void)
-{
-	struct kml_error error = {{0}};
-	if (!trace_path[0])
-		skip();
-	struct kmt_reader *reader = kmt_open(trace_path, &error);
-	if (!reader)
-		fail_msg("%s", error.text);
-	return reader;
 }
 
 static struct kml_spec *parse(const char *text)
@@ -82,7 +47,7 @@ static struct kml_spec *parse(const char *text)
 static void slabs_are_the_kernels_at_every_snapshot(void **state)
 {
 	(void)state;
-	struct kmt_reader *reader = open_capture();
+	struct kmt_reader *reader = test_capture_open(&capture);
 	struct kml_spec *spec = parse("slub:profile=linux-6.1");
 	const struct fidelity_options options = {.replay = {.level = REPLAY_ALL}};
 	struct fidelity fidelity = {0};
@@ -139,7 +104,7 @@ static uint64_t counter(const struct table *table, const char *name)
 	for (uint32_t i = 0; i < table->columns; i++)
 		if (strcmp(table->names[i], name) == 0)
 			return strtoull(table->values[i], NULL, 10);
-	fail_msg("%s has no column %s", table_path, name);
+	fail_msg("sysfs_slab.tsv has no column %s", name);
 	return 0;
 }
 
@@ -179,7 +144,7 @@ static bool compare_counters(void *context, const struct replay_sample *sample, 
 {
 	(void)sample, (void)arena;
 	const struct object_heap *heap = object_heap_of(kml_stack_top(stack));
-	struct table table = {.file = fopen(table_path, "r")};
+	struct table table = {.file = test_capture_table("linux-6.1-slub", "sysfs_slab.tsv")};
 	assert_non_null(table.file);
 	assert_non_null(fgets(table.header, sizeof table.header, table.file));
 	table.columns = split(table.header, table.names);
@@ -201,7 +166,7 @@ static bool compare_counters(void *context, const struct replay_sample *sample, 
 static void paths_are_taken_as_often_as_in_the_kernel(void **state)
 {
 	(void)state;
-	struct kmt_reader *reader = open_capture();
+	struct kmt_reader *reader = test_capture_open(&capture);
 	struct kml_spec *spec = parse("slub:profile=linux-6.1");
 	const struct replay_options options = {.level = REPLAY_ALL};
 	struct replay_result result;

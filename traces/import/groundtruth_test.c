@@ -21,7 +21,7 @@
 
 #include "kmemlab/support/error.h"
 #include "traces/import/hashmap.h"
-#include "traces/import/import.h"
+#include "traces/import/capture_testing.h"
 
 #ifndef __has_feature
 #define __has_feature(feature) 0
@@ -32,66 +32,11 @@
 #define SANITIZED false
 #endif
 
-struct capture {
-	char folder[2048];
-	char kmt[2048];
-	struct kmt_totals totals;
-};
-
-static bool find_capture(struct capture *capture, const char *name)
-{
-	const char *root = getenv("KMEMLAB_GROUNDTRUTH");
-	const char *source = getenv("KMEMLAB_SOURCE");
-	const char *output = getenv("KMEMLAB_TEST_OUTPUT");
-
-	if (root != NULL)
-		snprintf(capture->folder, sizeof(capture->folder), "%s/%s", root, name);
-	else
-		snprintf(capture->folder, sizeof(capture->folder), "%s/../shared/groundtruth/%s",
-			 source == NULL ? "." : source, name);
-	snprintf(capture->kmt, sizeof(capture->kmt), "%s/groundtruth_%d.kmt", output == NULL ? "/tmp" : output,
-		 (int)getpid());
-	if (access(capture->folder, R_OK) != 0) {
-		print_message("skipped: no capture at %s (set KMEMLAB_GROUNDTRUTH)\n", capture->folder);
-		return false;
-	}
-	return true;
-}
-
 static bool too_slow(const char *name)
 {
 	if (SANITIZED)
 		print_message("skipped: %s takes minutes under sanitizers; a like capture runs the same code\n", name);
 	return SANITIZED;
-}
-
-static void import_capture(struct capture *capture, bool strict)
-{
-	struct import_options options = {.strict = strict, .quiet = true};
-	struct import *import = import_create(&options);
-	struct kml_error error = {0};
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/trace.txt.zst", capture->folder);
-	struct import_input *input = import_input_open(path, &error);
-	snprintf(path, sizeof(path), "%s/snapshots.tar.zst", capture->folder);
-	bool done = input != NULL && import_any(import, input, &error) && import_snapshots(import, path, &error) &&
-		    import_write(import, capture->kmt, &error);
-	if (!done)
-		fail_msg("%s: %s", capture->folder, error.text);
-	capture->totals = *import_totals(import);
-	import_input_close(input);
-	import_destroy(import);
-}
-
-static struct kmt_reader *open_capture(const struct capture *capture)
-{
-	struct kml_error error = {0};
-	struct kmt_reader *reader = kmt_open(capture->kmt, &error);
-
-	if (reader == NULL)
-		fail_msg("%s", error.text);
-	return reader;
 }
 
 /* ------------------------------------------------------------------------------------ what lives, by events */
@@ -128,9 +73,9 @@ static int64_t find_cache(const struct state *state, const char *name)
 typedef void check_snapshot(const struct state *state, const struct kmt_snapshot *snapshot);
 
 /* Every event and every snapshot of the wanted kind; the number of the latter. */
-static uint32_t walk_capture(const struct capture *capture, enum kmt_snapshot_kind kind, check_snapshot *check)
+static uint32_t walk_capture(const struct test_capture *capture, enum kmt_snapshot_kind kind, check_snapshot *check)
 {
-	struct kmt_reader *reader = open_capture(capture);
+	struct kmt_reader *reader = test_capture_open(capture);
 	struct kml_error error = {0};
 	struct state state = {0};
 	struct kmt_item item;
@@ -267,19 +212,19 @@ static void compare_slob_pages(const struct state *state, const struct kmt_snaps
 
 static void check_boot_stream(const char *name, uint32_t snapshots, check_snapshot *check)
 {
-	struct capture capture;
+	struct test_capture capture;
 
-	if (!find_capture(&capture, name) || (strcmp(name, "linux-6.1-slub") != 0 && too_slow(name)))
+	if (!test_capture_find(&capture, name) || (strcmp(name, "linux-6.1-slub") != 0 && too_slow(name)))
 		skip();
-	import_capture(&capture, true);
+	test_capture_import(&capture, NULL, true);
 	assert_int_equal(walk_capture(&capture, KMT_SNAPSHOT_SLABS, check), snapshots);
-	struct kmt_reader *reader = open_capture(&capture);
+	struct kmt_reader *reader = test_capture_open(&capture);
 	assert_true(kmt_reader_origin(reader)->at_boot);
 	assert_int_equal(kmt_reader_origin(reader)->cpu_count, 2);
 	/* nokaslr: Documentation/arch/x86/x86_64/mm.rst */
 	assert_true(kmt_reader_origin(reader)->direct_map_base == 0xffff888000000000u);
 	kmt_close(reader);
-	unlink(capture.kmt);
+	test_capture_remove(&capture);
 }
 
 static void slub_from_boot_lives_as_the_kernel_walked(void **state)
@@ -330,12 +275,12 @@ static void compare_with_slabinfo(const struct state *state, const struct kmt_sn
 }
 
 /* The count of one kind of event in event-counts.txt ("kfree: 25628"). */
-static uint64_t counted(const struct capture *capture, const char *event)
+static uint64_t counted(const struct test_capture *capture, const char *event)
 {
 	char path[4096], line[256], key[128];
 	uint64_t count = 0;
 
-	snprintf(path, sizeof(path), "%s/event-counts.txt", capture->folder);
+	snprintf(path, sizeof(path), "%sevent-counts.txt", capture->folder);
 	FILE *file = fopen(path, "r");
 	assert_non_null(file);
 	snprintf(key, sizeof(key), "%s: ", event);
@@ -349,9 +294,9 @@ static uint64_t counted(const struct capture *capture, const char *event)
 }
 
 /* Every recorded event is in the .kmt, or in a quirk that says why not. */
-static void check_conservation(const struct capture *capture)
+static void check_conservation(const struct test_capture *capture)
 {
-	struct kmt_reader *reader = open_capture(capture);
+	struct kmt_reader *reader = test_capture_open(capture);
 	struct kml_error error = {0};
 	struct kmt_item item;
 	uint64_t recorded[KMT_OP_COUNT] = {0};
@@ -379,14 +324,14 @@ static void check_conservation(const struct capture *capture)
 
 static void check_mid_life(const char *name, uint32_t snapshots)
 {
-	struct capture capture;
+	struct test_capture capture;
 
-	if (!find_capture(&capture, name) || (strstr(name, "reclaim") != NULL && too_slow(name)))
+	if (!test_capture_find(&capture, name) || (strstr(name, "reclaim") != NULL && too_slow(name)))
 		skip();
-	import_capture(&capture, false);
+	test_capture_import(&capture, NULL, false);
 	assert_int_equal(walk_capture(&capture, KMT_SNAPSHOT_SLABINFO, compare_with_slabinfo), snapshots);
 	check_conservation(&capture);
-	unlink(capture.kmt);
+	test_capture_remove(&capture);
 }
 
 static void compile_lives_as_slabinfo_counted(void **state)
