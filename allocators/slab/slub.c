@@ -480,7 +480,7 @@ static struct slub_slot cache_slot(const struct kml_cache *description)
 	uint64_t recorded = description->recorded_slot_bytes & ~7ull;
 	bool names_a_place = description->typesafe_by_rcu && !description->has_constructor && recorded < slot.bytes;
 	if ((description->align_bytes != 0 && !names_a_place) || recorded < description->object_bytes ||
-	    recorded < slot.align_bytes)
+	    recorded % slot.align_bytes != 0)
 		return slot;
 	slot.bytes = recorded;
 	if (slot.link_offset + sizeof(uint64_t) > recorded)

@@ -388,6 +388,23 @@ static void a_slot_is_as_recorded_where_nobody_told_the_alignment(void **state)
 	stack_close(&test);
 }
 
+/* Regression: SLOB keeps no multiples of the alignment, so its 160 bytes of a cache type-safe by RCU were taken for a
+ * slot, and objects aligned to cache lines were not. */
+static void a_recorded_slot_keeps_the_alignment(void **state)
+{
+	(void)state;
+	struct test_stack test;
+	stack_open(&test, "slub", 16 * TEST_MIB);
+	stack_open_cache(&test, 0,
+			 (struct kml_cache){.name = "a",
+					    .object_bytes = 160,
+					    .align_bytes = 64,
+					    .typesafe_by_rcu = true,
+					    .recorded_slot_bytes = 160});
+	assert_int_equal(cache_at(&test, 0)->slabs.slot_bytes, 192);
+	stack_close(&test);
+}
+
 /* find_mergeable: less than a word of difference, aligned at least as well, nothing that sets them apart. */
 static void caches_of_like_size_share_slabs(void **state)
 {
@@ -651,6 +668,7 @@ int main(void)
 		cmocka_unit_test(the_order_falls_back_when_the_pages_are_not_there),
 		cmocka_unit_test(parameters_decide_the_order),
 		cmocka_unit_test(a_slot_is_as_recorded_where_nobody_told_the_alignment),
+		cmocka_unit_test(a_recorded_slot_keeps_the_alignment),
 		cmocka_unit_test(caches_of_like_size_share_slabs),
 		cmocka_unit_test(random_lists_are_permutations_by_the_seed),
 		cmocka_unit_test(active_objects_are_the_kernels),
