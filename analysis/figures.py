@@ -11,6 +11,7 @@ Exit status: 0; 2 when the run's files are not what results/README.md says; 3 wh
 import argparse
 import concurrent.futures
 import os
+import re
 import sys
 
 import families
@@ -177,7 +178,7 @@ def notes_of(rows, left_out_nop=True, others=()):
 
 def wrap(text, columns):
     lines = [""]
-    for word in text.split():
+    for word in re.split(r"\s+(?!%)", text.strip()):  # a number keeps its percent sign
         if lines[-1] and len(lines[-1]) + 1 + len(word) > columns:
             lines.append("")
         lines[-1] += (" " if lines[-1] else "") + word
