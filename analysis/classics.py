@@ -454,7 +454,7 @@ def footprint_notes(place, rows, objects, numbers, table):
                if len(smaller) else "it never holds less, ")
         notes.append(f"{place[0]}, {slob} against {other}: {how}{percent(share[-1])} at the peak; "
                      f"{numbers[slob]['steps_per_event']:.1f} steps an event against {numbers[other]['steps_per_event']:.1f}.")
-    notes.append("Where a trace begins in mid-life, SLUB starts with the slabs of the recorded kernel, the others with packed ones. "
+    notes.append("Where a trace begins in mid-life, SLUB starts with the slabs of the recorded kernel; strategies whose slabs have another size start with packed ones. "
                  "Page demand is left out. Steps: objects handed over or moved between lists, slots of new slabs, pages and free blocks "
                  "searched; the same in every replay. ns: of the machine that ran it.")
     return notes
