@@ -309,16 +309,13 @@ struct kml_grant object_take_run(struct object_heap *heap, uint64_t size_bytes, 
 	if (grant.status != KML_OK)
 		return grant;
 	object_own_run(heap, grant.address, grant.granted_bytes, owner);
-	heap->books.run_asked_bytes += size_bytes;
 	heap->books.run_granted_bytes += grant.granted_bytes;
 	return grant;
 }
 
-void object_give_run(struct object_heap *heap, uint64_t address, uint64_t asked_bytes, uint64_t granted_bytes,
-		     uint16_t cpu)
+void object_give_run(struct object_heap *heap, uint64_t address, uint64_t granted_bytes, uint16_t cpu)
 {
 	object_own_run(heap, address, granted_bytes, NULL);
-	heap->books.run_asked_bytes -= asked_bytes;
 	heap->books.run_granted_bytes -= granted_bytes;
 	const struct kml_release release = {.address = address, .cache = KML_NO_CACHE, .cpu = cpu, .flags = KML_PAGES};
 	enum kml_status status = heap->backing->allocator->free(heap->backing, &release);

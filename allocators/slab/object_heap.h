@@ -55,9 +55,6 @@ struct object_place {
 	uint32_t slot;
 };
 
-/* Called for each object that is parked somewhere outside its slab (per cpu, magazines). */
-typedef void object_visit_parked(void *context, uint64_t address, uint16_t cpu);
-
 struct object_strategy {
 	const struct kml_allocator *allocator;
 	size_t heap_bytes, cache_bytes; /* of structs that begin with object_heap, object_cache */
@@ -120,16 +117,16 @@ struct object_strategy {
 
 /* The books, in bytes; kept by the functions below and by the strategy as it says there. */
 struct object_books {
-	uint64_t live_bytes;                         /* granted objects, as granted */
-	uint64_t live_slot_bytes;                    /* the same with their padding and headers */
-	uint64_t slot_bytes;                         /* all slots of all slabs */
-	uint64_t free_slot_bytes;                    /* of those on a slab's own free list */
-	uint64_t tail_bytes;                         /* ends of slabs too short for a slot */
-	uint64_t management_bytes;                   /* colour, indices and descriptors on slabs */
-	uint64_t run_asked_bytes, run_granted_bytes; /* pages of the strategy's: asked of the backing, granted by it */
-	uint64_t page_bytes;                         /* granted to the caller as pages */
-	uint64_t metadata_bytes;                     /* descriptors, caches, arrays: outside the arena */
-	uint64_t steps;                              /* allocator.h: what was looked at or moved */
+	uint64_t live_bytes;        /* granted objects, as granted */
+	uint64_t live_slot_bytes;   /* the same with their padding and headers */
+	uint64_t slot_bytes;        /* all slots of all slabs */
+	uint64_t free_slot_bytes;   /* of those on a slab's own free list */
+	uint64_t tail_bytes;        /* ends of slabs too short for a slot */
+	uint64_t management_bytes;  /* colour, indices and descriptors on slabs */
+	uint64_t run_granted_bytes; /* pages of the strategy's, as the backing granted them */
+	uint64_t page_bytes;        /* granted to the caller as pages */
+	uint64_t metadata_bytes;    /* descriptors, caches, arrays: outside the arena */
+	uint64_t steps;             /* allocator.h: what was looked at or moved */
 };
 
 struct object_heap {
@@ -188,8 +185,7 @@ struct kml_grant object_take_run(struct object_heap *heap, uint64_t size_bytes, 
 /* Mark the pages of a run with their owner. */
 void object_own_run(struct object_heap *heap, uint64_t address, uint64_t granted_bytes, void *owner);
 /* Give them back. */
-void object_give_run(struct object_heap *heap, uint64_t address, uint64_t asked_bytes, uint64_t granted_bytes,
-		     uint16_t cpu);
+void object_give_run(struct object_heap *heap, uint64_t address, uint64_t granted_bytes, uint16_t cpu);
 /* Pages for the caller (large kmalloc); granted as the backing grants. */
 struct kml_grant object_take_pages(struct object_heap *heap, const struct kml_request *request);
 /* The smallest order whose block of pages holds so many bytes (get_order). */

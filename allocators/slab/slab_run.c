@@ -77,7 +77,7 @@ struct slab *slab_create_sized(struct slab_cache *cache, uint64_t asked_bytes, e
 		objects = objects_max;
 	struct slab *slab = calloc(1, descriptor_bytes(objects));
 	if (!slab) {
-		object_give_run(heap, grant.address, asked_bytes, grant.granted_bytes, request->cpu);
+		object_give_run(heap, grant.address, grant.granted_bytes, request->cpu);
 		*status = KML_NO_MEMORY;
 		return NULL;
 	}
@@ -106,7 +106,7 @@ void slab_destroy(struct slab *slab, uint16_t cpu)
 	KML_CHECK(slab->in_use == 0 && slab->live == 0, "slab at %" PRIu64 " of cache %s: %u slots in use, %u live",
 		  slab->address, slab->cache->cache.description.name, slab->in_use, slab->live);
 	book_slab(slab, -1);
-	object_give_run(slab->cache->cache.heap, slab->address, slab->asked_bytes, slab->granted_bytes, cpu);
+	object_give_run(slab->cache->cache.heap, slab->address, slab->granted_bytes, cpu);
 	slab_release(slab);
 }
 

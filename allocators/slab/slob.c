@@ -287,7 +287,7 @@ static void run_destroy(struct slob_heap *slob, struct slob_run *run, uint16_t c
 	book_run(slob, run, -1);
 	run->all_prev->all_next = run->all_next;
 	run->all_next->all_prev = run->all_prev;
-	object_give_run(&slob->heap, run->address, run->asked_bytes, run->granted_bytes, cpu);
+	object_give_run(&slob->heap, run->address, run->granted_bytes, cpu);
 	run_release(run);
 }
 
