@@ -363,13 +363,6 @@ uint64_t slub_take(struct slub_cache *cache, const struct kml_request *request, 
 
 /* ----------------------------------------------------------------------------------------------------- free */
 
-static void push_object(struct slub_cache *cache, struct slab *slab, uint64_t object)
-{
-	*slub_link(cache, object) = slab->free_head;
-	slab->free_head = object;
-	slab_count(slab, -1);
-}
-
 /* A slab of the node's list got an object back. */
 static void settle_on_node(struct slub_cache *cache, struct slab *slab, uint16_t cpu)
 {
@@ -396,7 +389,7 @@ static void leave_full(struct slub_cache *cache, struct slab *slab, uint16_t cpu
 static void give_slowly(struct slub_cache *cache, struct slab *slab, uint64_t object, uint16_t cpu)
 {
 	count(cache, SLUB_FREE_SLOWPATH);
-	push_object(cache, slab, object);
+	slab_push(slab, object);
 	switch ((enum slub_list)slab->list) {
 	case SLUB_CPU:
 	case SLUB_CPU_PARTIAL:
