@@ -35,26 +35,30 @@ struct sheaves {
 
 /* ---------------------------------------------------------------------------------------------- which caches */
 
-static const struct {
+struct sheaves_asker {
 	const char *name;
 	uint32_t capacity;
 	bool filled_by_rcu;
-} askers[] = {{"maple_node", 32, true}, {"vm_area_struct", 32, false}};
+};
+
+/* Zeroes for a cache that does not ask. */
+static struct sheaves_asker asker(const char *cache_name)
+{
+	static const struct sheaves_asker askers[] = {{"maple_node", 32, true}, {"vm_area_struct", 32, false}};
+	for (size_t i = 0; i < sizeof askers / sizeof askers[0]; i++)
+		if (strcmp(askers[i].name, cache_name) == 0)
+			return askers[i];
+	return (struct sheaves_asker){0};
+}
 
 uint32_t sheaves_capacity(const char *cache_name)
 {
-	for (size_t i = 0; i < sizeof askers / sizeof askers[0]; i++)
-		if (strcmp(askers[i].name, cache_name) == 0)
-			return askers[i].capacity;
-	return 0;
+	return asker(cache_name).capacity;
 }
 
 bool sheaves_filled_by_rcu(const char *cache_name)
 {
-	for (size_t i = 0; i < sizeof askers / sizeof askers[0]; i++)
-		if (strcmp(askers[i].name, cache_name) == 0)
-			return askers[i].filled_by_rcu;
-	return false;
+	return asker(cache_name).filled_by_rcu;
 }
 
 /* ---------------------------------------------------------------------------------------------------- sheaves */
