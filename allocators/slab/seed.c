@@ -173,7 +173,7 @@ void seed_note(struct slab_cache *cache, const struct seed_rules *rules, const s
 
 /* ------------------------------------------------------------------------------------------------ the plan */
 
-/* Slots of the slab that are not known to be free. */
+/* Seeds that stay on the slab: its known free slots. */
 static uint32_t seeds_on_slab(const struct seed_slab *slab)
 {
 	return slab->seeds - slab->parked;
@@ -185,7 +185,7 @@ static uint32_t live_on(const struct seed_slab *slab)
 }
 
 /* Sheaves keep what was counted as active although it was free. */
-static void plan_parked(struct slab_cache *cache, const struct seed_rules *rules, struct seed *seed)
+static void plan_parked(const struct slab_cache *cache, struct seed *seed)
 {
 	uint64_t counted = cache->cache.description.recorded_free_at_start;
 	uint64_t parked = seed->seeds > counted ? seed->seeds - counted : 0;
@@ -194,7 +194,6 @@ static void plan_parked(struct slab_cache *cache, const struct seed_rules *rules
 	seed->object_count = (uint32_t)parked;
 	for (uint32_t i = 0; i < seed->object_count; i++)
 		seed->slabs[seed->objects[i].slab].parked++;
-	(void)rules;
 }
 
 /* The slabs with seeds of one cpu that rule 2 is about, in the order of use: `first` to `last` by rank. */
@@ -400,7 +399,7 @@ static void plan(struct slab_cache *cache, const struct seed_rules *rules, struc
 		return;
 	seed->planned = true;
 	if (rules->park)
-		plan_parked(cache, rules, seed);
+		plan_parked(cache, seed);
 	uint64_t on_node = plan_cuts(cache, rules, seed);
 	if (!seed->failed)
 		order_node(rules, seed);
