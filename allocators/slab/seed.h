@@ -2,10 +2,12 @@
  * seed.h - a start in mid-life for the strategies with slabs: which slab is where, how full, when the recording begins.
  *
  * What is known of the recorded kernel (SLUB) at that moment, cache by cache:
- *   the slots that were free and are used during the recording, in the order of their first use, and by which cpu
- * (seeds) the objects that were live and are freed during it (warm objects with an address) how many slabs there were,
- * and how many free objects the kernel counted: those on the node's partial list, exactly, while the free objects of
- * cpu slabs and of cpus' partial slabs counted as active (mm/slub.c: get_slabinfo)
+ *   - the slots that were free and are used during the recording, in the order of their first use, and by which cpu
+ *     (seeds);
+ *   - the objects that were live and are freed during it (warm objects with an address);
+ *   - how many slabs there were;
+ *   - how many free objects the kernel counted: those on the node's partial list, exactly, while the free objects of
+ *     cpu slabs and of cpus' partial slabs counted as active (mm/slub.c: get_slabinfo).
  *
  * What follows from the rules of allocation:
  *   1. the slab of a cpu's first seed was the slab of that cpu;

@@ -16,7 +16,7 @@
  *   - an address from arena.size_bytes on belongs here: vmalloc_free, vmalloc_usable (KML_FOREIGN, 0 for all others);
  *   - pages of areas carry the owner VMALLOC_OWNER in the page map, so that they are not taken for the caller's or for
  *     a strategy's: a free there is KML_INTERIOR, usable 0, and a walk leaves them out of the arena and shows the
- * areas, in address order, after it: vmalloc_walk;
+ *     areas, in address order, after it: vmalloc_walk;
  *   - the books are kept here; all pages of an area are granted to the caller;
  *   - vmalloc_validate and vmalloc_destroy, which may be called when nothing was ever asked.
  *
