@@ -525,42 +525,50 @@ static bool open_sheaves(struct slub_cache *cache)
 	return cache->sheaves != NULL;
 }
 
-static bool slub_cache_open(struct object_cache *base)
+/* The sequence of random free lists, and the cpus. */
+static bool make_tables(struct slub_cache *cache)
 {
-	struct slub_cache *cache = slub_cache_of(base);
 	struct slub_heap *heap = slub_heap_of(cache);
-	if (!set_geometry(cache))
-		return false;
-	cache->links = heap->heap.arena->base + cache->slabs.link_offset;
-	slab_list_clear(&cache->partial);
 	if (heap->config.random) {
 		cache->sequence_count = cache->slabs.objects;
 		cache->sequence = make_sequence(heap, cache->sequence_count);
 		if (!cache->sequence)
 			return false;
-		heap->heap.books.metadata_bytes += cache->sequence_count * sizeof *cache->sequence;
 	}
 	if (heap->config.percpu == SLUB_PERCPU_OFF)
 		return true;
 	cache->cpus = calloc(heap->heap.cpu_count, sizeof *cache->cpus);
-	if (!cache->cpus || !open_sheaves(cache)) {
-		free(cache->cpus);
+	for (uint32_t cpu = 0; cache->cpus && cpu < heap->heap.cpu_count; cpu++)
+		cache->cpus[cpu].freelist = KML_NO_ADDRESS;
+	return cache->cpus && open_sheaves(cache);
+}
+
+static uint64_t tables_bytes(const struct slub_cache *cache)
+{
+	uint64_t cpus = cache->cpus ? cache->slabs.cache.heap->cpu_count : 0;
+	return cache->sequence_count * sizeof *cache->sequence + cpus * sizeof *cache->cpus;
+}
+
+static bool slub_cache_open(struct object_cache *base)
+{
+	struct slub_cache *cache = slub_cache_of(base);
+	if (!set_geometry(cache))
+		return false;
+	cache->links = base->heap->arena->base + cache->slabs.link_offset;
+	slab_list_clear(&cache->partial);
+	if (!make_tables(cache)) {
 		free(cache->sequence);
+		free(cache->cpus);
 		return false;
 	}
-	for (uint32_t cpu = 0; cpu < heap->heap.cpu_count; cpu++)
-		cache->cpus[cpu].freelist = KML_NO_ADDRESS;
-	heap->heap.books.metadata_bytes += heap->heap.cpu_count * sizeof *cache->cpus;
+	base->heap->books.metadata_bytes += tables_bytes(cache);
 	return true;
 }
 
 static void slub_cache_release(struct object_cache *base)
 {
 	struct slub_cache *cache = slub_cache_of(base);
-	struct object_books *books = &base->heap->books;
-	books->metadata_bytes -= cache->sequence_count * sizeof *cache->sequence;
-	if (cache->cpus)
-		books->metadata_bytes -= base->heap->cpu_count * sizeof *cache->cpus;
+	base->heap->books.metadata_bytes -= tables_bytes(cache);
 	free(cache->sequence);
 	free(cache->cpus);
 	sheaves_destroy(cache->sheaves);
