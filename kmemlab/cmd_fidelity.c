@@ -16,7 +16,7 @@
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
-#include "workloads/proc_text.h"
+#include "traces/proc/proc_text.h"
 
 enum {
 	OPTION_LEVEL = 256,

@@ -19,7 +19,7 @@
 
 #include "kmemlab/support/error.h"
 #include "workloads/fidelity_reasons.h"
-#include "workloads/proc_text.h"
+#include "traces/proc/proc_text.h"
 #include "workloads/survey.h"
 
 /* Progress is told so many times. */

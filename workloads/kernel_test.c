@@ -8,6 +8,7 @@
 
 #include "allocators/reference/recorded.h"
 #include "traces/import/capture_testing.h"
+#include "traces/proc/proc_text.h"
 #include "workloads/orders.h"
 #include "workloads/replay.h"
 
@@ -47,21 +48,16 @@ static bool keep_stack(void *context, const struct replay_sample *sample, const 
 	return true;
 }
 
-static void compare_line(struct slabs *slabs, const char *line, const char *label)
+static void compare_line(struct slabs *slabs, const struct slabinfo_line *line, const char *label)
 {
-	char name[128];
-	unsigned long pages, count, ignored[9];
-	if (sscanf(line, "%127s %lu %lu %lu %lu %lu : tunables %lu %lu %lu : slabdata %lu %lu", name, &ignored[0],
-		   &ignored[1], &ignored[2], &ignored[3], &pages, &ignored[4], &ignored[5], &ignored[6], &ignored[7],
-		   &count) != 11)
-		return;
+	uint64_t pages = line->slabs * line->pages_per_slab;
 	for (uint32_t i = 0; i < slabs->cache_count; i++) {
-		if (strcmp(slabs->caches[i].name, name) != 0)
+		if (strcmp(slabs->caches[i].name, line->name) != 0)
 			continue;
 		uint64_t recorded = recorded_slab_pages(kml_stack_top(slabs->stack), i);
-		if (recorded != pages * count)
-			fail_msg("%s at %s: %lu pages in the kernel, %lu recorded", name, label, pages * count,
-				 (unsigned long)recorded);
+		if (recorded != pages)
+			fail_msg("%s at %s: %lu pages in the kernel, %lu recorded", line->name, label,
+				 (unsigned long)pages, (unsigned long)recorded);
 		slabs->compared++;
 	}
 }
@@ -75,10 +71,9 @@ static bool compare_slabs(void *context, const struct kmt_snapshot *snapshot, co
 	if (snapshot->kind != KMT_SNAPSHOT_SLABINFO || !slabs->stack)
 		return true;
 	slabs->snapshots++;
-	char *text = strdup(snapshot->text), *rest = text;
-	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
-		compare_line(slabs, line, snapshot->label);
-	free(text);
+	struct slabinfo_line line;
+	for (const char *text = snapshot->text; slabinfo_next(&text, &line);)
+		compare_line(slabs, &line, snapshot->label);
 	return true;
 }
 

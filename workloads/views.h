@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #include "allocators/registry.h"
-#include "workloads/proc_text.h"
+#include "traces/proc/proc_text.h"
 
 /* Which objects slabinfo calls active. */
 enum view_active {

@@ -6,7 +6,7 @@
 
 #include <inttypes.h>
 
-#include "workloads/proc_text.h"
+#include "traces/proc/proc_text.h"
 #include "workloads/replay.h"
 #include "workloads/views.h"
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "kmemlab/support/error.h"
+#include "traces/proc/proc_text.h"
 
 #define SNAPSHOT_BYTES_MAX ((size_t)2 << 20)
 
@@ -174,16 +175,13 @@ static void refine_from_sysfs(struct kmt_cache *cache)
 		cache->flags |= KMT_CACHE_KMALLOC;
 }
 
-/* slabinfo 2.1: name active_objs num_objs objsize objperslab pagesperslab : tunables ... */
-static bool add_cache_line(struct import *import, const char *line, struct kml_error *error)
+static bool add_cache(struct import *import, const struct slabinfo_line *line, struct kml_error *error)
 {
-	char name[128];
-	struct kmt_cache cache = {.name = name};
-	if (sscanf(line, "%127s %*u %*u %" SCNu64 " %" SCNu32 " %" SCNu32, name, &cache.slot_bytes,
-		   &cache.objects_per_slab, &cache.pages_per_slab) != 4 ||
-	    name[0] == '#')
-		return true;
-	cache.object_bytes = cache.slot_bytes;
+	struct kmt_cache cache = {.name = line->name,
+				  .slot_bytes = line->slot_bytes,
+				  .object_bytes = line->slot_bytes,
+				  .objects_per_slab = line->objects_per_slab,
+				  .pages_per_slab = line->pages_per_slab};
 	refine_from_sysfs(&cache);
 	return import_add_cache(import, &cache, error);
 }
@@ -196,9 +194,9 @@ bool proc_add_caches(struct proc *proc, struct import *import, struct kml_error 
 	ssize_t bytes = read_from_start(proc->files[0], (uint8_t *)text, SNAPSHOT_BYTES_MAX);
 	bool ok = bytes >= 0 || kml_fail(error, "/proc/slabinfo: %s", strerror(errno));
 	text[ok ? bytes : 0] = '\0';
-	char *rest = text;
-	for (char *line; ok && (line = strsep(&rest, "\n"));)
-		ok = add_cache_line(import, line, error);
+	struct slabinfo_line line;
+	for (const char *rest = text; ok && slabinfo_next(&rest, &line);)
+		ok = add_cache(import, &line, error);
 	free(text);
 	return ok;
 }

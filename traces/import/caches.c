@@ -13,6 +13,7 @@
 
 #include "kmemlab/support/error.h"
 #include "traces/import/internal.h"
+#include "traces/proc/proc_text.h"
 
 /* The table's last two indices mean "none" and "not known yet" in pages.c. */
 #define CACHES_MAX (KMT_CACHES_MAX - 2u)
@@ -65,63 +66,21 @@ static bool known_cache(struct import *import, const char *text, uint16_t *cache
 
 /* --------------------------------------------------------------------------------------- /proc/slabinfo */
 
-/* "NAME active num objsize objperslab pagesperslab : tunables a b c : slabdata active_slabs num_slabs shared" */
-static bool parse_slabinfo_line(const char *line, size_t length, char *name, size_t name_size, struct kmt_cache *cache)
-{
-	char text[512];
-	uint64_t active, total, object_bytes, per_slab, pages, active_slabs, slabs;
-
-	if (length >= sizeof(text))
-		return false;
-	memcpy(text, line, length);
-	text[length] = '\0';
-	/* A cache's name may hold blanks: the numbers begin after the last word that is none. */
-	char *tunables = strstr(text, " : tunables");
-	if (tunables == NULL)
-		return false;
-	const char *slabdata = strstr(tunables, ": slabdata");
-	if (slabdata == NULL || sscanf(slabdata, ": slabdata %" SCNu64 " %" SCNu64, &active_slabs, &slabs) != 2)
-		return false;
-	*tunables = '\0';
-	char *numbers = tunables;
-	for (int fields = 0; fields < 5; fields++) {
-		while (numbers > text && numbers[-1] == ' ')
-			numbers--;
-		while (numbers > text && numbers[-1] != ' ')
-			numbers--;
-	}
-	if (numbers == text || sscanf(numbers, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &active,
-				      &total, &object_bytes, &per_slab, &pages) != 5)
-		return false;
-	while (numbers > text && numbers[-1] == ' ')
-		*--numbers = '\0';
-	if (text[0] == '\0' || strlen(text) >= name_size || per_slab > UINT32_MAX || pages > UINT32_MAX)
-		return false;
-	strcpy(name, text);
-	*cache = (struct kmt_cache){.slot_bytes = object_bytes,
-				    .objects_per_slab = (uint32_t)per_slab,
-				    .pages_per_slab = (uint32_t)pages,
-				    .slabs_at_start = slabs,
-				    .objects_at_start = active};
-	return true;
-}
-
-static bool add_slabinfo_cache(struct import *import, const char *name, const struct kmt_cache *parsed,
-			       struct kml_error *error)
+static bool add_slabinfo_cache(struct import *import, const struct slabinfo_line *line, struct kml_error *error)
 {
 	uint16_t index;
 
-	if (!cache_with_name(import, name, &index, error))
+	if (!cache_with_name(import, line->name, &index, error))
 		return false;
 	struct kmt_cache *cache = &import->caches.items[index];
-	cache->slot_bytes = parsed->slot_bytes;
-	cache->objects_per_slab = parsed->objects_per_slab;
-	cache->pages_per_slab = parsed->pages_per_slab;
-	cache->slabs_at_start = parsed->slabs_at_start;
-	cache->objects_at_start = parsed->objects_at_start;
-	if (strncmp(name, "kmalloc-", 8) == 0 || strncmp(name, "dma-kmalloc-", 12) == 0) {
+	cache->slot_bytes = line->slot_bytes;
+	cache->objects_per_slab = line->objects_per_slab;
+	cache->pages_per_slab = line->pages_per_slab;
+	cache->slabs_at_start = line->slabs;
+	cache->objects_at_start = line->active_objects;
+	if (strncmp(line->name, "kmalloc-", 8) == 0 || strncmp(line->name, "dma-kmalloc-", 12) == 0) {
 		cache->flags |= KMT_CACHE_KMALLOC;
-		cache->object_bytes = parsed->slot_bytes;
+		cache->object_bytes = line->slot_bytes;
 	}
 	return true;
 }
@@ -141,20 +100,16 @@ static const struct stored_snapshot *first_slabinfo(const struct import *import)
 bool import_caches_from_slabinfo(struct import *import, struct kml_error *error)
 {
 	const struct stored_snapshot *snapshot = first_slabinfo(import);
-	struct kmt_cache parsed;
-	char name[256];
+	struct slabinfo_line line;
+	enum slabinfo_kind kind;
 
 	if (snapshot == NULL)
 		return true;
-	for (const char *line = snapshot->text; *line != '\0';) {
-		size_t length = strcspn(line, "\n");
-		bool is_cache = length > 0 && line[0] != '#' && strncmp(line, "slabinfo - ", 11) != 0;
-
-		if (is_cache && !parse_slabinfo_line(line, length, name, sizeof(name), &parsed))
+	for (const char *text = snapshot->text; (kind = slabinfo_read(&text, &line)) != SLABINFO_END;) {
+		if (kind == SLABINFO_DAMAGED)
 			import_count(import, KMT_QUIRK_MALFORMED, 1);
-		else if (is_cache && !add_slabinfo_cache(import, name, &parsed, error))
+		else if (kind == SLABINFO_CACHE && !add_slabinfo_cache(import, &line, error))
 			return false;
-		line += length + (line[length] == '\n');
 	}
 	return true;
 }

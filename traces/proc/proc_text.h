@@ -1,10 +1,10 @@
 /*
- * proc_text.h - the kernel's own /proc texts of a trace, read: slabinfo 2.1, meminfo, and walks over every slab page.
+ * proc_text.h - the kernel's own /proc texts read: slabinfo 2.1, meminfo, and walks over every slab page.
  *
  * Texts come from files that may be damaged: a line that is none of its kind is passed over, never trusted.
  */
-#ifndef KMEMLAB_PROC_TEXT_H
-#define KMEMLAB_PROC_TEXT_H
+#ifndef KMEMLAB_PROC_PROC_TEXT_H
+#define KMEMLAB_PROC_PROC_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,9 +20,17 @@ struct slabinfo_line {
 	uint64_t active_slabs, slabs, shared_available;
 };
 
-/*
- * The next cache at *text, which is moved past it; headings and lines that are none are passed over. false at the end.
- */
+enum slabinfo_kind {
+	SLABINFO_END,     /* of the text */
+	SLABINFO_HEADING, /* or an empty line */
+	SLABINFO_CACHE,   /* *line is filled */
+	SLABINFO_DAMAGED, /* anything else */
+};
+
+/* What the line at *text is, which is moved past it. */
+enum slabinfo_kind slabinfo_read(const char **text, struct slabinfo_line *line);
+
+/* The next cache at *text, which is moved past it; all other lines are passed over. false at the end. */
 bool slabinfo_next(const char **text, struct slabinfo_line *line);
 
 /* Kilobytes of a line of meminfo ("Slab"); false where it has none. */

@@ -1,5 +1,5 @@
 /* proc_text.c - slabinfo, meminfo and slab walks, line by line. */
-#include "workloads/proc_text.h"
+#include "traces/proc/proc_text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,10 +33,15 @@ static char *numbers_of(char *text, char *end)
 	return numbers;
 }
 
+static bool is_heading(const char *text)
+{
+	return text[0] == '\0' || text[0] == '#' || strncmp(text, "slabinfo - ", 11) == 0;
+}
+
 static bool parse_slabinfo(char *text, struct slabinfo_line *line)
 {
 	char *tunables = strstr(text, " : tunables");
-	if (!tunables || text[0] == '#')
+	if (!tunables)
 		return false;
 	*tunables = '\0';
 	if (sscanf(tunables + 1,
@@ -59,13 +64,23 @@ static bool parse_slabinfo(char *text, struct slabinfo_line *line)
 	return true;
 }
 
-bool slabinfo_next(const char **text, struct slabinfo_line *line)
+enum slabinfo_kind slabinfo_read(const char **text, struct slabinfo_line *line)
 {
 	char buffer[LINE_MAX_BYTES];
-	while (next_line(text, buffer))
-		if (parse_slabinfo(buffer, line))
-			return true;
-	return false;
+	if (!next_line(text, buffer))
+		return SLABINFO_END;
+	if (is_heading(buffer))
+		return SLABINFO_HEADING;
+	return parse_slabinfo(buffer, line) ? SLABINFO_CACHE : SLABINFO_DAMAGED;
+}
+
+bool slabinfo_next(const char **text, struct slabinfo_line *line)
+{
+	enum slabinfo_kind kind;
+	do
+		kind = slabinfo_read(text, line);
+	while (kind != SLABINFO_CACHE && kind != SLABINFO_END);
+	return kind == SLABINFO_CACHE;
 }
 
 bool meminfo_find(const char *text, const char *name, uint64_t *kilobytes)
