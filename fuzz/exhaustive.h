@@ -1,0 +1,65 @@
+/*
+ * exhaustive.h - every reachable state of a stack in a small arena: not a sample, all.
+ *
+ * A search through the ABI alone: a node is a state of the stack, an edge one operation - an alloc of any class, the
+ * free of any live block, and for object allocators each of them on each cpu, shrink and the drain of a cpu. In every
+ * state the shadow, the deep checks and the completeness of allocation are asked; from every state a drain must make
+ * the arena whole. What is wrong comes with the shortest program that shows it.
+ *
+ * What a state is, and why two with one hash behave alike, is said in exhaustive.c.
+ */
+#ifndef KMEMLAB_FUZZ_EXHAUSTIVE_H
+#define KMEMLAB_FUZZ_EXHAUSTIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fuzz/program.h"
+
+struct exhaustive_setup {
+	char stack[256];
+	uint32_t units;        /* the arena: units of 16 bytes for a page allocator alone, pages for the rest */
+	uint32_t cpu_count;    /* 1 for stacks that know no cpus */
+	uint32_t object_bytes; /* of the one cache of an object allocator */
+	uint64_t states_max;   /* 0: no limit */
+	uint64_t deadline_ns;  /* on CLOCK_MONOTONIC; 0: none */
+	bool shows_progress;
+};
+
+struct exhaustive_result {
+	uint64_t states, transitions;
+	uint64_t layouts;          /* states told apart by their walk alone */
+	uint64_t expected_layouts; /* counted from the split rule of the papers; 0: not known */
+	uint64_t merges_verified;  /* how often two states of one hash were held against each other */
+	uint32_t depth;            /* operations on the shortest way to the farthest state */
+	double seconds;
+	bool complete;          /* all states were seen */
+	bool failed;            /* something is wrong: */
+	struct kml_error error; /* what; by operation */
+	struct program program; /* the shortest way to it; program_free is the caller's */
+};
+
+/* Search. False and *error: the stack cannot be created, or the machine has not enough memory. O(states x operations x
+ * depth) time, 32 bytes a state. */
+bool exhaustive_search(const struct exhaustive_setup *setup, struct exhaustive_result *result, struct kml_error *error);
+
+/*
+ * How many layouts a buddy system has in an arena of so many units, from its textbook's split table; of first_fit and
+ * best_fit from counting tilings. 0: no formula is known for this stack.
+ */
+uint64_t exhaustive_expected_layouts(const char *stack, uint32_t units);
+
+/* `kmemlab fuzz --exhaustive [STACK...]`. */
+struct exhaustive_options {
+	const char *const *stacks; /* specs; NULL with stack_count 0: every system and parameter of small scope */
+	size_t stack_count;
+	uint32_t units;         /* of each arena; 0: a size that takes seconds */
+	uint32_t minutes;       /* in all; 0: no limit */
+	const char *out_folder; /* where the programs of violations go; NULL: here */
+};
+
+/* A table on stdout, progress on a terminal. The exit status: 1 when something is wrong, 2 for bad specs, else 0. */
+int fuzz_exhaustive_command(const struct exhaustive_options *options);
+
+#endif
