@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "traces/proc/cache_names.h"
 #include "workloads/scan.h"
 
 struct surveyor {
@@ -127,7 +128,7 @@ static void start_caches(struct surveyor *surveyor)
 		const struct kmt_cache *cache = &surveyor->caches[i];
 		surveyor->is_recorder[i] = survey_is_recorder(cache->name);
 		surveyor->survey->reclaimable[i] =
-			(cache->flags & KMT_CACHE_RECLAIMABLE) || strncmp(cache->name, "kmalloc-rcl-", 12) == 0;
+			(cache->flags & KMT_CACHE_RECLAIMABLE) || cache_name_is_kmalloc_reclaimable(cache->name);
 	}
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "traces/proc/cache_names.h"
 
 /* ------------------------------------------------------------------------------------------------ slabinfo */
 
@@ -112,7 +113,7 @@ static bool add_block(void *context, const struct kml_block *block)
 
 static bool is_reclaimable(const struct view_memory *memory, uint32_t index, const char *name)
 {
-	return index < memory->cache_count ? memory->reclaimable[index] : strncmp(name, "kmalloc-rcl-", 12) == 0;
+	return index < memory->cache_count ? memory->reclaimable[index] : cache_name_is_kmalloc_reclaimable(name);
 }
 
 static void print_slab(const struct kml_heap *heap, const struct view_memory *memory, FILE *stream)

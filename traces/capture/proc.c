@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "kmemlab/support/error.h"
+#include "traces/proc/cache_names.h"
 #include "traces/proc/proc_text.h"
 
 #define SNAPSHOT_BYTES_MAX ((size_t)2 << 20)
@@ -171,7 +172,7 @@ static void refine_from_sysfs(struct kmt_cache *cache)
 		cache->flags |= KMT_CACHE_TYPESAFE_BY_RCU;
 	if (slab_attribute(cache->name, "reclaim_account", 0))
 		cache->flags |= KMT_CACHE_RECLAIMABLE;
-	if (strncmp(cache->name, "kmalloc-", 8) == 0 || strncmp(cache->name, "dma-kmalloc-", 12) == 0)
+	if (cache_name_is_kmalloc(cache->name))
 		cache->flags |= KMT_CACHE_KMALLOC;
 }
 

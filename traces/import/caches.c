@@ -13,6 +13,7 @@
 
 #include "kmemlab/support/error.h"
 #include "traces/import/internal.h"
+#include "traces/proc/cache_names.h"
 #include "traces/proc/proc_text.h"
 
 /* The table's last two indices mean "none" and "not known yet" in pages.c. */
@@ -78,7 +79,7 @@ static bool add_slabinfo_cache(struct import *import, const struct slabinfo_line
 	cache->pages_per_slab = line->pages_per_slab;
 	cache->slabs_at_start = line->slabs;
 	cache->objects_at_start = line->active_objects;
-	if (strncmp(line->name, "kmalloc-", 8) == 0 || strncmp(line->name, "dma-kmalloc-", 12) == 0) {
+	if (cache_name_is_kmalloc(line->name)) {
 		cache->flags |= KMT_CACHE_KMALLOC;
 		cache->object_bytes = line->slot_bytes;
 	}

@@ -17,6 +17,7 @@
 
 #include "kmemlab/support/error.h"
 #include "traces/import/internal.h"
+#include "traces/proc/cache_names.h"
 
 /* Caches with SLAB_RECLAIM_ACCOUNT in Linux 6.1 to 6.18: their slabs of before the recording tell no pages. */
 static const char *const reclaimable_names[] = {
@@ -42,7 +43,7 @@ static bool is_reclaimable(const char *name)
 	for (size_t i = 0; i < sizeof(reclaimable_names) / sizeof(reclaimable_names[0]); i++)
 		if (strcmp(name, reclaimable_names[i]) == 0)
 			return true;
-	return strncmp(name, "kmalloc-rcl-", 12) == 0;
+	return cache_name_is_kmalloc_reclaimable(name);
 }
 
 enum { WORD_BYTES = 8, CACHE_LINE_BYTES = 64 };
