@@ -1,8 +1,7 @@
 /*
  * scan.c - one pass over a trace, before any replay.
  *
- * The recorded peak sets the size of the arena. The slabs at the start of the stream are those of the first slabinfo
- * less those whose page events lie between the start and that snapshot; a capture from boot comes out with none.
+ * The recorded peak sets the size of the arena.
  */
 #include "workloads/scan.h"
 
@@ -10,6 +9,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "workloads/slabs_at_start.h"
 
 static const uint64_t ARENA_STEP_BYTES = 4u << 20;
 static const uint64_t UNPLACED_ALIGN_BYTES = 64; /* a cache line: no kmem cache is aligned to more by default */
@@ -25,10 +25,8 @@ struct scanner {
 	struct live *live[REPLAY_LEVELS];
 	uint64_t requested_bytes[REPLAY_LEVELS];
 	uint64_t granted_bytes[REPLAY_LEVELS];
-	int64_t *slabs_added; /* by cache, until the first slabinfo */
-	bool slabinfo_seen;
+	struct slabs_at_start slabs;
 	uint32_t page_bytes;
-	const struct kmt_cache *caches;
 };
 
 uint64_t replay_page_bytes(uint32_t page_bytes, uint64_t size_bytes)
@@ -80,18 +78,6 @@ static void shrink(struct scanner *scanner, enum replay_level level, const struc
 	*live = (struct live){0};
 }
 
-/* Slabs that came and went before the first slabinfo. Warm slab pages were there at the start. */
-static void count_slab_page(struct scanner *scanner, const struct kmt_event *event)
-{
-	if (scanner->slabinfo_seen || event->cache == KMT_NO_CACHE || (event->flags & KMT_WARM))
-		return;
-	uint32_t pages = scanner->caches[event->cache].pages_per_slab;
-	/* A fallback to a smaller order still is one slab. */
-	if (pages == 0 || event->order >= 32)
-		return;
-	scanner->slabs_added[event->cache] += event->op == KMT_PAGE_ALLOC ? 1 : -1;
-}
-
 static void count_place(struct scanner *scanner, const struct kmt_event *event)
 {
 	struct replay_scan *scan = scanner->scan;
@@ -118,8 +104,7 @@ static void scan_event(struct scanner *scanner, const struct kmt_event *event)
 	}
 	if (alloc)
 		count_place(scanner, event);
-	if (event->flags & KMT_SLAB_PAGE)
-		count_slab_page(scanner, event);
+	slabs_at_start_event(&scanner->slabs, event);
 	if (event->op == KMT_CACHE_OPEN && event->cache != KMT_NO_CACHE)
 		scanner->scan->opened_later[event->cache] = true;
 }
@@ -136,7 +121,7 @@ static bool scan_stream(struct scanner *scanner, struct kmt_reader *reader, stru
 				scan_event(scanner, &item.events[i]);
 			break;
 		case KMT_ITEM_SNAPSHOT:
-			scanner->slabinfo_seen |= item.snapshot->kind == KMT_SNAPSHOT_SLABINFO;
+			slabs_at_start_snapshot(&scanner->slabs, item.snapshot);
 			break;
 		case KMT_ITEM_END:
 			return true;
@@ -146,25 +131,16 @@ static bool scan_stream(struct scanner *scanner, struct kmt_reader *reader, stru
 	}
 }
 
-static void conclude_slabs(struct scanner *scanner)
-{
-	for (uint32_t i = 0; i < scanner->scan->cache_count; i++) {
-		int64_t first = (int64_t)scanner->caches[i].slabs_at_start;
-		int64_t before = scanner->slabinfo_seen ? first - scanner->slabs_added[i] : first;
-		scanner->scan->slabs_at_start[i] = before > 0 ? (uint64_t)before : 0;
-	}
-}
-
 bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml_error *error)
 {
 	*scan = (struct replay_scan){0};
 	struct scanner scanner = {.scan = scan, .page_bytes = kmt_reader_origin(reader)->page_bytes};
-	scanner.caches = kmt_reader_caches(reader, &scan->cache_count);
+	const struct kmt_cache *caches = kmt_reader_caches(reader, &scan->cache_count);
 	uint64_t objects = kmt_reader_totals(reader)->objects;
 	scan->opened_later = calloc(scan->cache_count + 1, sizeof *scan->opened_later);
 	scan->slabs_at_start = calloc(scan->cache_count + 1, sizeof *scan->slabs_at_start);
-	scanner.slabs_added = calloc(scan->cache_count + 1, sizeof *scanner.slabs_added);
-	bool ready = scan->opened_later && scan->slabs_at_start && scanner.slabs_added;
+	bool ready = scan->opened_later && scan->slabs_at_start;
+	ready = slabs_at_start_init(&scanner.slabs, caches, scan->cache_count) && ready;
 	for (int level = 0; level < REPLAY_LEVELS; level++) {
 		scanner.live[level] = calloc(objects + 1, sizeof *scanner.live[level]);
 		ready = ready && scanner.live[level];
@@ -175,11 +151,11 @@ bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml
 			 kmt_reader_path(reader), (unsigned long long)objects);
 	else if (scan_stream(&scanner, reader, error))
 		done = true;
-	if (done)
-		conclude_slabs(&scanner);
+	for (uint32_t i = 0; done && i < scan->cache_count; i++)
+		scan->slabs_at_start[i] = slabs_at_start_of(&scanner.slabs, i);
 	for (int level = 0; level < REPLAY_LEVELS; level++)
 		free(scanner.live[level]);
-	free(scanner.slabs_added);
+	slabs_at_start_free(&scanner.slabs);
 	if (!done)
 		replay_scan_free(scan);
 	return done;

@@ -8,6 +8,7 @@
 
 #include "kmemlab/support/error.h"
 #include "traces/import/hashmap.h"
+#include "workloads/slabs_at_start.h"
 
 struct collector {
 	struct replay_seeds *seeds;
@@ -15,11 +16,8 @@ struct collector {
 	const struct kmt_cache *caches;
 	uint32_t page_bytes;
 	uint64_t event;
-	bool slabinfo_seen;
-	/* By cache: warm objects, those of them without an address; slabs that came (and went) before the first
-	   slabinfo, which counts those of the start and them. */
-	uint64_t *warm, *unseen;
-	int64_t *slabs_added;
+	struct slabs_at_start slabs;
+	uint64_t *warm, *unseen;  /* by cache: warm objects, those of them without an address */
 	struct kml_hashmap slots; /* addresses at which something has happened */
 	struct kml_hashmap born;  /* addresses of slabs that the kernel took during the recording */
 };
@@ -75,14 +73,12 @@ static bool on_alloc(struct collector *collector, const struct kmt_event *event)
 
 static bool on_event(struct collector *collector, const struct kmt_event *event)
 {
+	slabs_at_start_event(&collector->slabs, event);
 	if (event->op == KMT_ALLOC)
 		return on_alloc(collector, event);
 	if (!(event->flags & KMT_SLAB_PAGE) || (event->flags & KMT_WARM))
 		return true;
-	bool taken = event->op == KMT_PAGE_ALLOC, given = event->op == KMT_PAGE_FREE;
-	if ((taken || given) && !collector->slabinfo_seen && event->cache != KMT_NO_CACHE)
-		collector->slabs_added[event->cache] += taken ? 1 : -1;
-	return !taken || kml_hashmap_set(&collector->born, event->address, 1);
+	return event->op != KMT_PAGE_ALLOC || kml_hashmap_set(&collector->born, event->address, 1);
 }
 
 static bool collect_stream(struct collector *collector, struct kmt_reader *reader, struct kml_error *error)
@@ -101,7 +97,7 @@ static bool collect_stream(struct collector *collector, struct kmt_reader *reade
 							kmt_reader_path(reader));
 			break;
 		case KMT_ITEM_SNAPSHOT:
-			collector->slabinfo_seen |= item.snapshot->kind == KMT_SNAPSHOT_SLABINFO;
+			slabs_at_start_snapshot(&collector->slabs, item.snapshot);
 			break;
 		case KMT_ITEM_END:
 			return true;
@@ -146,8 +142,7 @@ static bool count_on_cpu_slabs(const struct collector *collector, uint64_t *on_c
 static uint64_t live_at_start(const struct collector *collector, uint32_t index, uint64_t seeds, uint64_t on_cpu_slabs)
 {
 	const struct kmt_cache *cache = &collector->caches[index];
-	int64_t slabs = (int64_t)cache->slabs_at_start - collector->slabs_added[index];
-	uint64_t slots = slabs > 0 ? (uint64_t)slabs * cache->objects_per_slab : 0;
+	uint64_t slots = slabs_at_start_of(&collector->slabs, index) * cache->objects_per_slab;
 	uint64_t counted = cache->slabs_at_start * cache->objects_per_slab;
 	counted = counted > cache->objects_at_start ? counted - cache->objects_at_start : 0;
 	uint64_t explained = seeds - on_cpu_slabs;
@@ -185,9 +180,9 @@ bool replay_seeds_collect(struct kmt_reader *reader, struct replay_seeds *seeds,
 	seeds->surplus = calloc(seeds->cache_count + 1, sizeof *seeds->surplus);
 	collector.warm = calloc(seeds->cache_count + 1, sizeof *collector.warm);
 	collector.unseen = calloc(seeds->cache_count + 1, sizeof *collector.unseen);
-	collector.slabs_added = calloc(seeds->cache_count + 1, sizeof *collector.slabs_added);
 	bool begins_in_mid_life = !kmt_reader_origin(reader)->at_boot && kmt_reader_totals(reader)->warm_events > 0;
-	bool done = seeds->surplus && collector.warm && collector.unseen && collector.slabs_added;
+	bool done = slabs_at_start_init(&collector.slabs, collector.caches, seeds->cache_count) && seeds->surplus &&
+		    collector.warm && collector.unseen;
 	if (!done)
 		kml_fail(error, "%s: no memory for %u caches", kmt_reader_path(reader), seeds->cache_count);
 	else if (begins_in_mid_life)
@@ -196,7 +191,7 @@ bool replay_seeds_collect(struct kmt_reader *reader, struct replay_seeds *seeds,
 								 kmt_reader_path(reader), seeds->cache_count));
 	free(collector.warm);
 	free(collector.unseen);
-	free(collector.slabs_added);
+	slabs_at_start_free(&collector.slabs);
 	kml_hashmap_free(&collector.slots);
 	kml_hashmap_free(&collector.born);
 	if (!done)
