@@ -4,7 +4,7 @@
  * Rules of the comparison:
  *   - a cache's prediction is slab_bytes of cache_stats, over all caches of the stack that bear its name;
  *   - a cache of slabinfo that no event of the recording touches keeps the slabs of the first snapshot: there is
- * nothing to predict it from. `recorded`, which sees the pages of slabs too, is asked all the same;
+ *     nothing to predict it from. `recorded`, which sees the pages of slabs too, is asked all the same;
  *   - a cache of the stack that slabinfo does not have counts with 0 actual pages;
  *   - caches of the recording itself are left out.
  * What is predicted at the first snapshot is shown and not judged.

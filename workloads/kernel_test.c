@@ -14,21 +14,6 @@
 
 static struct test_capture capture;
 
-static int import_capture(void **state)
-{
-	(void)state;
-	if (test_capture_find(&capture, "linux-6.1-slub"))
-		test_capture_import(&capture, NULL, false);
-	return 0;
-}
-
-static int remove_capture(void **state)
-{
-	(void)state;
-	test_capture_remove(&capture);
-	return 0;
-}
-
 /* ------------------------------------------------------------------------------------------------- slabs */
 
 struct slabs {
@@ -209,5 +194,5 @@ int main(void)
 		cmocka_unit_test(recorded_holds_the_same_at_both_levels),
 		cmocka_unit_test(indices_are_those_of_the_kernel),
 	};
-	return cmocka_run_group_tests(tests, import_capture, remove_capture);
+	return test_capture_run(tests, &capture, "linux-6.1-slub", NULL);
 }

@@ -21,21 +21,6 @@
 
 static struct test_capture capture;
 
-static int import_capture(void **state)
-{
-	(void)state;
-	if (test_capture_find(&capture, "linux-6.1-slab"))
-		test_capture_import(&capture, "cache_params.tsv", false);
-	return 0;
-}
-
-static int remove_capture(void **state)
-{
-	(void)state;
-	test_capture_remove(&capture);
-	return 0;
-}
-
 /* --------------------------------------------------------------------------------------------- the comparison */
 
 enum { PAGE_SHIFT = 12, PAGE_BYTES = 1 << PAGE_SHIFT, ARENA_PAGES = 1 << 18 };
@@ -363,5 +348,5 @@ static void slabs_are_those_of_the_kernel(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(slabs_are_those_of_the_kernel)};
-	return cmocka_run_group_tests_name("slab_kernel", tests, import_capture, remove_capture);
+	return test_capture_run(tests, &capture, "linux-6.1-slab", "cache_params.tsv");
 }

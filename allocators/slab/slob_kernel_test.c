@@ -21,21 +21,6 @@
 
 static struct test_capture capture;
 
-static int import_capture(void **state)
-{
-	(void)state;
-	if (test_capture_find(&capture, "linux-6.1-slob"))
-		test_capture_import(&capture, "cache_params.tsv", false);
-	return 0;
-}
-
-static int remove_capture(void **state)
-{
-	(void)state;
-	test_capture_remove(&capture);
-	return 0;
-}
-
 /* ------------------------------------------------------------------------------------------- alone, followed */
 
 enum { PAGE_SHIFT = 12, PAGE_BYTES = 1 << PAGE_SHIFT, ARENA_PAGES = 1 << 18, PFNS = 1 << 18, OBJECTS = 1 << 20 };
@@ -368,5 +353,5 @@ int main(void)
 		cmocka_unit_test(followed_every_page_is_the_kernels),
 		cmocka_unit_test(freely_the_pages_are_within_half_a_percent),
 	};
-	return cmocka_run_group_tests(tests, import_capture, remove_capture);
+	return test_capture_run(tests, &capture, "linux-6.1-slob", "cache_params.tsv");
 }

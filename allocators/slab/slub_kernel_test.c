@@ -3,8 +3,8 @@
  *
  *   slabs   at each of the kernel's slabinfo snapshots, cache by cache, the pages of all slabs
  *   paths   how often each path of mm/slub.c was taken, by the kernel's own counters (CONFIG_SLUB_STATS). They were
- * read after the recording had ended, and reading them made work; so they are held against those caches whose
- *           allocations and frees are as many as in the recording
+ *           read after the recording had ended, and reading them made work; so they are held against those caches
+ *           whose allocations and frees are as many as in the recording
  *
  * Two cpus race, and their trace does not tell who came first; what is left open for that is said with each limit.
  * Skipped where the capture is not at hand.
@@ -15,21 +15,6 @@
 #include "workloads/testing.h"
 
 static struct test_capture capture;
-
-static int import_capture(void **state)
-{
-	(void)state;
-	if (test_capture_find(&capture, "linux-6.1-slub"))
-		test_capture_import(&capture, "cache_params.tsv", false);
-	return 0;
-}
-
-static int remove_capture(void **state)
-{
-	(void)state;
-	test_capture_remove(&capture);
-	return 0;
-}
 
 static struct kml_spec *parse(const char *text)
 {
@@ -189,5 +174,5 @@ int main(void)
 		cmocka_unit_test(slabs_are_the_kernels_at_every_snapshot),
 		cmocka_unit_test(paths_are_taken_as_often_as_in_the_kernel),
 	};
-	return cmocka_run_group_tests(tests, import_capture, remove_capture);
+	return test_capture_run(tests, &capture, "linux-6.1-slub", "cache_params.tsv");
 }

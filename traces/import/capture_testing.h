@@ -99,4 +99,22 @@ static inline void test_capture_remove(const struct test_capture *capture)
 		unlink(capture->kmt);
 }
 
+static inline void test_capture_prepare(struct test_capture *capture, const char *name, const char *table)
+{
+	if (test_capture_find(capture, name))
+		test_capture_import(capture, table, false);
+}
+
+static inline int test_capture_finish(const struct test_capture *capture, int failed)
+{
+	test_capture_remove(capture);
+	return failed;
+}
+
+/* What main returns of an array of tests on one capture: imported before them, with a table of caches unless it is
+ * NULL, and removed after. */
+#define test_capture_run(tests, capture, name, table)                                                                  \
+	(test_capture_prepare(capture, name, table),                                                                   \
+	 test_capture_finish(capture, cmocka_run_group_tests(tests, NULL, NULL)))
+
 #endif
