@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/round.h"
 #include "workloads/slabs_at_start.h"
 
 static const uint64_t ARENA_STEP_BYTES = 4u << 20;
@@ -43,7 +44,7 @@ uint64_t replay_auto_arena(uint64_t peak_granted_bytes)
 		return ARENA_STEP_BYTES;
 	if (peak_granted_bytes > UINT64_MAX / 4)
 		return UINT64_MAX; /* the arena will refuse it with an error */
-	return (2 * peak_granted_bytes + ARENA_STEP_BYTES - 1) / ARENA_STEP_BYTES * ARENA_STEP_BYTES;
+	return kml_round_up(2 * peak_granted_bytes, ARENA_STEP_BYTES);
 }
 
 /* Absurd sizes of a hostile trace end at the ceiling instead of wrapping. */

@@ -12,6 +12,7 @@
 
 #include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/round.h"
 
 /* include/linux/poison.h */
 enum {
@@ -26,25 +27,21 @@ enum { WORD_BYTES = 8 };
 
 const char *const guard_names[] = {"off", "red_zone", "poison", "on", NULL};
 
-static uint64_t round_up(uint64_t value, uint64_t multiple)
-{
-	return (value + multiple - 1) / multiple * multiple;
-}
-
 /* ----------------------------------------------------------------------------------------------------- the layout */
 
 /* The end of the right zone (s->inuse), of an object that begins at 0: up to the word, and a word where that is none.
  */
 static uint64_t zone_end(uint64_t object_bytes, enum guard guards)
 {
-	uint64_t end = round_up(object_bytes, WORD_BYTES);
+	uint64_t end = kml_round_up(object_bytes, WORD_BYTES);
 	return (guards & GUARD_RED_ZONE) && end == object_bytes ? end + WORD_BYTES : end;
 }
 
 /* s->red_left_pad */
 static uint64_t left_zone_bytes(uint64_t align_bytes, enum guard guards)
 {
-	return guards & GUARD_RED_ZONE ? round_up(WORD_BYTES, align_bytes > WORD_BYTES ? align_bytes : WORD_BYTES) : 0;
+	return guards & GUARD_RED_ZONE ? kml_round_up(WORD_BYTES, align_bytes > WORD_BYTES ? align_bytes : WORD_BYTES)
+				       : 0;
 }
 
 struct kml_cache guard_description(const struct kml_cache *description, enum guard guards)

@@ -4,16 +4,12 @@
 #include "allocators/slab/slab_geometry.h"
 
 #include "allocators/slab/object_heap.h"
+#include "kmemlab/support/round.h"
 
 #define WORD_BYTES 8u
 #define CACHE_LINE_BYTES 64u
 #define OBJECT_MIN_BYTES 16u       /* SLAB_OBJ_MIN_SIZE */
 #define KMALLOC_SMALLEST_BYTES 32u /* include/linux/slab.h: KMALLOC_SHIFT_LOW of SLAB */
-
-static uint64_t round_up(uint64_t value, uint64_t multiple)
-{
-	return (value + multiple - 1) / multiple * multiple;
-}
 
 /* freelist_idx_t: a byte as long as no order-0 slab has more than 255 of the smallest objects. */
 static uint32_t index_width(uint32_t page_bytes)
@@ -90,13 +86,13 @@ bool slab_geometry(const struct kml_cache *description, uint32_t page_bytes, uin
 	uint64_t largest_bytes = (uint64_t)page_bytes << (SLAB_ORDERS - 1);
 	if (description->object_bytes > largest_bytes || geometry->align_bytes > largest_bytes)
 		return false;
-	geometry->slot_bytes = round_up(round_up(description->object_bytes, WORD_BYTES), geometry->align_bytes);
+	geometry->slot_bytes = kml_round_up(kml_round_up(description->object_bytes, WORD_BYTES), geometry->align_bytes);
 	/* A trace may not tell the alignment; what slabinfo says of the slot then stands for it. */
 	uint64_t recorded = description->recorded_slot_bytes & ~(uint64_t)(WORD_BYTES - 1);
 	if (description->align_bytes == 0 && recorded > geometry->slot_bytes)
 		geometry->slot_bytes = recorded;
 	if (geometry->index_width == 1 && geometry->slot_bytes < OBJECT_MIN_BYTES)
-		geometry->slot_bytes = round_up(OBJECT_MIN_BYTES, geometry->align_bytes);
+		geometry->slot_bytes = kml_round_up(OBJECT_MIN_BYTES, geometry->align_bytes);
 	geometry->colour_bytes = geometry->align_bytes > CACHE_LINE_BYTES ? geometry->align_bytes : CACHE_LINE_BYTES;
 
 	/* A constructed object must not be written to, nor one that readers under RCU may still look at. */

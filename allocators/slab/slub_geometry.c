@@ -6,12 +6,9 @@
  */
 #include "allocators/slab/slub_geometry.h"
 
-enum { WORD_BYTES = 8 };
+#include "kmemlab/support/round.h"
 
-static uint64_t round_up(uint64_t value, uint64_t multiple)
-{
-	return (value + multiple - 1) / multiple * multiple;
-}
+enum { WORD_BYTES = 8 };
 
 /* Bits up to the highest one that is set; value is not 0. */
 static uint32_t bit_length(uint64_t value)
@@ -28,14 +25,14 @@ static uint32_t order_of(const struct slub_tunables *tunables, uint64_t size_byt
 struct slub_slot slub_slot(uint64_t object_bytes, uint64_t align_bytes, bool keeps_contents)
 {
 	struct slub_slot slot = {.align_bytes = align_bytes < WORD_BYTES ? WORD_BYTES : align_bytes};
-	uint64_t used_bytes = round_up(object_bytes, WORD_BYTES);
+	uint64_t used_bytes = kml_round_up(object_bytes, WORD_BYTES);
 	if (keeps_contents) {
 		slot.link_offset = used_bytes;
 		used_bytes += WORD_BYTES;
 	} else { /* in the middle, away from what the neighbours may overrun */
 		slot.link_offset = object_bytes / 2 / WORD_BYTES * WORD_BYTES;
 	}
-	slot.bytes = round_up(used_bytes, slot.align_bytes);
+	slot.bytes = kml_round_up(used_bytes, slot.align_bytes);
 	return slot;
 }
 

@@ -43,6 +43,7 @@
 
 #include "allocators/slab/guard.h"
 #include "allocators/slab/seed.h"
+#include "kmemlab/support/round.h"
 
 enum {
 	KMEM_ALIGN = 8,
@@ -131,11 +132,6 @@ static struct solaris_heap *heap_of(const struct solaris_cache *cache)
 static struct solaris_cache *cache_of(const struct object_cache *cache)
 {
 	return (struct solaris_cache *)(uintptr_t)cache;
-}
-
-static uint64_t round_up(uint64_t bytes, uint64_t to_bytes)
-{
-	return (bytes + to_bytes - 1) / to_bytes * to_bytes;
 }
 
 /* ---------------------------------------------------------------------------------------------- slab layer */
@@ -522,7 +518,7 @@ static uint64_t best_slab_bytes(uint64_t chunk_bytes, uint64_t page_bytes)
 {
 	uint64_t best_bytes = 0, least_waste = UINT64_MAX;
 	for (uint64_t chunks = 1; chunks <= KMEM_VOID_FRACTION; chunks++) {
-		uint64_t slab_bytes = round_up(chunk_bytes * chunks, page_bytes);
+		uint64_t slab_bytes = kml_round_up(chunk_bytes * chunks, page_bytes);
 		chunks = slab_bytes / chunk_bytes;
 		uint64_t waste = slab_bytes % chunk_bytes / chunks;
 		if (waste < least_waste) {
@@ -544,19 +540,19 @@ static bool set_geometry(struct solaris_cache *cache)
 	    align_bytes > OBJECT_BYTES_MAX)
 		return false;
 	enum guard debug = heap_of(cache)->config.debug;
-	uint64_t rounded_bytes = round_up(guard_description(description, debug).object_bytes, KMEM_ALIGN);
+	uint64_t rounded_bytes = kml_round_up(guard_description(description, debug).object_bytes, KMEM_ALIGN);
 	uint64_t linked_bytes = rounded_bytes + (debug == GUARD_OFF ? 0 : KMEM_ALIGN); /* no link in a guarded object */
 	slabs->align_bytes = align_bytes;
-	slabs->slot_bytes = round_up(linked_bytes, align_bytes);
+	slabs->slot_bytes = kml_round_up(linked_bytes, align_bytes);
 	slabs->link_offset = linked_bytes - KMEM_ALIGN;
 	if (slabs->slot_bytes < page_bytes / KMEM_VOID_FRACTION) {
 		slabs->trailer_bytes = KMEM_SLAB_BYTES;
 		cache->slab_bytes = cache->least_slab_bytes = page_bytes;
 	} else {
 		slabs->has_own_index = true;
-		slabs->slot_bytes = round_up(rounded_bytes, align_bytes);
+		slabs->slot_bytes = kml_round_up(rounded_bytes, align_bytes);
 		cache->slab_bytes = best_slab_bytes(slabs->slot_bytes, page_bytes);
-		cache->least_slab_bytes = round_up(slabs->slot_bytes, page_bytes);
+		cache->least_slab_bytes = kml_round_up(slabs->slot_bytes, page_bytes);
 	}
 	uint64_t usable_bytes = cache->slab_bytes - slabs->trailer_bytes;
 	if (usable_bytes / slabs->slot_bytes > SLAB_OBJECTS_MAX)

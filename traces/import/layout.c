@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/round.h"
 #include "traces/import/internal.h"
 #include "traces/proc/cache_names.h"
 
@@ -48,16 +49,11 @@ static bool is_reclaimable(const char *name)
 
 enum { WORD_BYTES = 8, CACHE_LINE_BYTES = 64 };
 
-static uint64_t align_up(uint64_t bytes, uint64_t align)
-{
-	return (bytes + align - 1) / align * align;
-}
-
 static uint64_t slot_of(uint64_t object_bytes, uint64_t align_bytes, bool has_word)
 {
-	uint64_t bytes = align_up(object_bytes, WORD_BYTES) + (has_word ? WORD_BYTES : 0);
+	uint64_t bytes = kml_round_up(object_bytes, WORD_BYTES) + (has_word ? WORD_BYTES : 0);
 
-	return align_up(bytes, align_bytes > WORD_BYTES ? align_bytes : WORD_BYTES);
+	return kml_round_up(bytes, align_bytes > WORD_BYTES ? align_bytes : WORD_BYTES);
 }
 
 static bool has_word(const struct kmt_cache *cache)
