@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 static const uint64_t ARENA_MAX_BYTES = 1ull << 46; /* x86-64 user address space is 2^47 */
 
@@ -166,7 +167,7 @@ static uint64_t pages_changed(struct kml_arena *arena, uint64_t address, uint64_
 		whole--;
 		whole += share_page(arena, first, taken) ? 1 : 0;
 	}
-	if (ends_inside) {
+	if (ends_inside && !KML_PLANTED(arena_tail_page_unshared)) {
 		whole--;
 		whole += share_page(arena, last, taken) ? 1 : 0;
 	}

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 static uint64_t words_for(uint64_t bits)
 {
@@ -88,7 +89,7 @@ uint64_t address_set_next(const struct address_set *set, uint64_t from)
 		uint64_t word = set->level[level][position / 64] >> position % 64;
 		if (word)
 			return descend(set, level, position + (uint64_t)__builtin_ctzll(word));
-		position = position / 64 + 1;
+		position = position / 64 + !KML_PLANTED(address_set_same_word);
 	}
 	return ADDRESS_SET_NONE;
 }

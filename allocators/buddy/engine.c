@@ -81,7 +81,7 @@ static uint64_t second_family_units(const struct buddy_heap *heap)
 	if (class == table->class_count)
 		return 0;
 	uint64_t share = heap->units * table->family_share[1] / (table->family_share[0] + table->family_share[1]);
-	return share - share % table->size_units[class];
+	return KML_PLANTED(buddy_share_not_whole) ? share : share - share % table->size_units[class];
 }
 
 /* The first family, which has the class of one unit, takes what the second leaves and lies below it. */
@@ -96,7 +96,8 @@ static void tile(struct buddy_heap *heap)
 
 static bool measure(struct buddy_heap *heap, struct kml_error *error)
 {
-	uint64_t units = heap->arena->size_bytes / heap->unit_bytes;
+	uint64_t arena_bytes = heap->arena->size_bytes;
+	uint64_t units = (arena_bytes + KML_PLANTED(buddy_last_unit_cut) * (heap->unit_bytes - 1)) / heap->unit_bytes;
 	const char *name = heap->heap.allocator->name;
 	if (units == 0)
 		return kml_fail(

@@ -37,6 +37,7 @@
 #include "allocators/buddy/address_set.h"
 #include "allocators/buddy/table.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 #define BUDDY_NONE UINT32_MAX /* no class, no child */
 #define BUDDY_NO_UNIT ADDRESS_SET_NONE
@@ -237,7 +238,8 @@ BUDDY_ALWAYS_INLINE void buddy_push(struct buddy_heap *heap, uint64_t unit, uint
 BUDDY_ALWAYS_INLINE void buddy_remove(struct buddy_heap *heap, uint64_t unit, uint32_t class)
 {
 	const struct buddy_block *block = &heap->blocks[unit];
-	if (--heap->free_count[class] == 0)
+	bool is_last = --heap->free_count[class] == 0;
+	if (is_last && !(KML_PLANTED(buddy_lowest_keeps_bit) && heap->policy == BUDDY_LOWEST))
 		heap->nonempty.word[class / 64] &= ~(1ull << class % 64);
 	if (heap->policy == BUDDY_LOWEST) {
 		address_set_remove(&heap->addresses[class], unit);
@@ -245,7 +247,8 @@ BUDDY_ALWAYS_INLINE void buddy_remove(struct buddy_heap *heap, uint64_t unit, ui
 	}
 	uint64_t prev = buddy_prev(block), next = buddy_next(block);
 	buddy_set_next(&heap->blocks[prev], next);
-	buddy_set_prev(&heap->blocks[next], prev);
+	if (!KML_PLANTED(buddy_unlink_leaves_tail) || next != buddy_head(heap, class))
+		buddy_set_prev(&heap->blocks[next], prev);
 }
 
 /* The listed free block after `unit` (BUDDY_NO_UNIT: the first) in the order of the policy; BUDDY_NO_UNIT at the end.
@@ -307,8 +310,9 @@ BUDDY_ALWAYS_INLINE uint64_t buddy_child_offset(const struct buddy_heap *heap, u
 
 BUDDY_ALWAYS_INLINE uint64_t buddy_units_for(const struct buddy_heap *heap, uint64_t size_bytes)
 {
-	uint64_t units = (size_bytes - 1) >> heap->unit_shift;
-	return (__builtin_expect(heap->unit_odd == 1, 1) ? units : (size_bytes - 1) / heap->unit_bytes) + 1;
+	uint64_t last_byte = KML_PLANTED(buddy_size_truncated) ? (uint32_t)(size_bytes - 1) : size_bytes - 1;
+	uint64_t units = last_byte >> heap->unit_shift;
+	return (__builtin_expect(heap->unit_odd == 1, 1) ? units : last_byte / heap->unit_bytes) + 1;
 }
 
 /* The unit an address lies in. */
@@ -348,7 +352,9 @@ BUDDY_ALWAYS_INLINE uint32_t buddy_source(const struct buddy_heap *heap, uint32_
 		return enough ? (uint32_t)__builtin_ctzll(enough) : BUDDY_NONE;
 	}
 	uint32_t source = buddy_lowest_class(&heap->nonempty, &heap->table.sources[class], class);
-	return source != BUDDY_NONE ? source : buddy_lowest_class(&heap->nonempty, &heap->nonempty, class);
+	if (source != BUDDY_NONE || KML_PLANTED(buddy_exact_source_only))
+		return source;
+	return buddy_lowest_class(&heap->nonempty, &heap->nonempty, class);
 }
 
 /* ------------------------------------------------------------------------------------------- split and merge */
@@ -451,14 +457,16 @@ BUDDY_ALWAYS_INLINE void buddy_carve(struct buddy_heap *heap, uint64_t *unit, ui
 BUDDY_ALWAYS_INLINE void buddy_merge_halves(struct buddy_heap *heap, uint64_t *unit, uint32_t *class)
 {
 	struct buddy_block *blocks = heap->blocks;
-	while (*class < heap->top_class) {
-		uint64_t buddy = *unit ^ 1ull << *class, parent = *unit & ~(1ull << *class);
+	while (*class < heap->top_class + KML_PLANTED(buddy_merge_across_roots)) {
+		uint64_t buddy = KML_PLANTED(buddy_always_above) ? *unit + (1ull << *class) : *unit ^ 1ull << *class;
+		uint64_t parent = *unit & ~(1ull << *class);
 		bool inside = parent + (2ull << *class) <= heap->units;
-		if (!inside || blocks[buddy].state != BUDDY_FREE || blocks[buddy].class != *class)
+		bool whole = KML_PLANTED(buddy_merge_any_order) || blocks[buddy].class == *class;
+		if (!inside || blocks[buddy].state != BUDDY_FREE || !whole)
 			return;
 		buddy_remove(heap, buddy, *class);
 		blocks[buddy].state = BUDDY_INSIDE;
-		blocks[*unit].state = BUDDY_INSIDE;
+		blocks[*unit].state = KML_PLANTED(buddy_granted_after_merge) ? blocks[*unit].state : BUDDY_INSIDE;
 		*unit = parent;
 		++*class;
 		heap->merges++;
@@ -493,7 +501,7 @@ BUDDY_ALWAYS_INLINE void buddy_merge_places(struct buddy_heap *heap, uint64_t *u
 			return;
 		for (uint32_t i = 0; i < split->child_count; i++) {
 			uint64_t child = parent + split->offset_units[i];
-			if (i != self)
+			if (KML_PLANTED(buddy_unlinks_one) ? i == (self + 1) % split->child_count : i != self)
 				buddy_remove(heap, child, split->child[i]);
 			blocks[child].state = BUDDY_INSIDE;
 		}
@@ -502,7 +510,7 @@ BUDDY_ALWAYS_INLINE void buddy_merge_places(struct buddy_heap *heap, uint64_t *u
 		*unit = parent;
 		*class = parent_class;
 		heap->merges++;
-		heap->block_count -= split->child_count - 1;
+		heap->block_count -= KML_PLANTED(buddy_merge_counts_two) ? 1 : split->child_count - 1;
 	}
 }
 
@@ -537,7 +545,8 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_grant(struct buddy_heap *heap, uint64
 	heap->padding_bytes += padding_bytes;
 	kml_arena_take(heap->arena, address, block_bytes);
 	if ((request->flags & KML_ZEROED) && heap->arena->base)
-		memset(heap->arena->base + address + padding_bytes, 0, request->size_bytes);
+		memset(heap->arena->base + address + (KML_PLANTED(buddy_zeroes_padding) ? 0 : padding_bytes), 0,
+		       request->size_bytes);
 	return (struct kml_grant){KML_OK, address + padding_bytes, block_bytes - padding_bytes};
 }
 
@@ -545,7 +554,8 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_grant(struct buddy_heap *heap, uint64
 BUDDY_ALWAYS_INLINE bool buddy_aligned_by_nature(const struct buddy_heap *heap, uint32_t class, uint64_t align_bytes,
 						 enum buddy_shape shape)
 {
-	return align_bytes <= (shape == BUDDY_HALVES ? heap->natural_align << class : heap->natural_align);
+	uint32_t doublings = shape == BUDDY_HALVES ? class + KML_PLANTED(buddy_align_one_order_more) : 0;
+	return align_bytes <= heap->natural_align << doublings;
 }
 
 /* The ABI's alloc. */
@@ -583,7 +593,8 @@ BUDDY_ALWAYS_INLINE enum kml_status buddy_resolve(const struct buddy_heap *heap,
 {
 	if (address < heap->end_bytes) {
 		*unit = buddy_unit_of(heap, address);
-		if (heap->blocks[*unit].state == BUDDY_GRANTED && *unit * heap->unit_bytes == address)
+		bool is_start = KML_PLANTED(buddy_interior_freed) || *unit * heap->unit_bytes == address;
+		if (heap->blocks[*unit].state == BUDDY_GRANTED && is_start)
 			return KML_OK;
 	}
 	return buddy_resolve_slowly(heap, address, unit);

@@ -9,6 +9,7 @@
  * Cost: O(log n) to the base of the growth rate (1.618 for j = 2).
  */
 #include "allocators/buddy/engine.h"
+#include "kmemlab/support/planted.h"
 
 extern const struct kml_allocator kml_fibonacci;
 
@@ -26,7 +27,8 @@ static bool fibonacci_build(struct buddy_table *table, uint64_t limit_units, con
 	while (added) {
 		uint32_t n = table->class_count;
 		uint64_t larger = table->size_units[n - 1], smaller = table->size_units[n > j ? n - j : 0];
-		uint64_t pieces[] = {larger, smaller};
+		uint64_t first = KML_PLANTED(fibonacci_smaller_first) ? smaller : larger;
+		uint64_t pieces[] = {first, larger + smaller - first};
 		added = buddy_table_add(table, limit_units, larger + smaller, 2, pieces);
 	}
 	return true;

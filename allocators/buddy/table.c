@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 void buddy_table_start(struct buddy_table *table)
 {
@@ -75,7 +76,8 @@ void buddy_table_finish(struct buddy_table *table)
 	derive_sources(table);
 	for (uint32_t bits = 1; bits <= BUDDY_SIZE_BITS; bits++) {
 		uint32_t class = 0;
-		while (class + 1 < table->class_count && table->size_units[class] < 1ull << (bits - 1))
+		while (class + 1 < table->class_count &&
+		       table->size_units[class] < 1ull << (bits - 1 + KML_PLANTED(table_octave_skipped)))
 			class ++;
 		table->first_class[bits] = (uint8_t) class;
 	}

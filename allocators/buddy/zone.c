@@ -5,6 +5,7 @@
 #include "allocators/buddy/zone.h"
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 /* fallbacks[]: where a type without free blocks looks. */
 enum { FALLBACKS = 2 };
@@ -104,7 +105,8 @@ static void remove_free(struct zone *zone, uint64_t page)
 {
 	struct zone_page *first = &zone->pages[page];
 	zone_list_remove(zone, page);
-	uncount_free(zone, first->order, (enum zone_type)first->type);
+	enum zone_type listed = (enum zone_type)first->type;
+	uncount_free(zone, first->order, KML_PLANTED(zone_counts_by_block) ? zone_block_type(zone, page) : listed);
 	first->state = ZONE_INSIDE;
 }
 
@@ -112,7 +114,8 @@ static void remove_free(struct zone *zone, uint64_t page)
 static void move_free(struct zone *zone, uint64_t page, enum zone_type type)
 {
 	uint32_t order = zone->pages[page].order;
-	remove_free(zone, page);
+	if (!KML_PLANTED(zone_move_lists_twice))
+		remove_free(zone, page);
 	zone_add_free(zone, page, order, type, true);
 }
 
@@ -166,7 +169,7 @@ void zone_free_block(struct zone *zone, uint64_t page, uint32_t order, enum zone
 	zone->free_pages += 1ull << order;
 	kml_arena_give(zone->arena, page << zone->page_shift, 1ull << order << zone->page_shift);
 	zone->pages[page].state = ZONE_INSIDE;
-	while (order < zone->rules.max_order) {
+	while (order + KML_PLANTED(zone_merge_stops_early) < zone->rules.max_order) {
 		uint64_t buddy = page ^ 1ull << order;
 		if (!is_free_block(zone, buddy, order) || !may_merge(zone, buddy, order, type))
 			break;

@@ -7,6 +7,7 @@
  * that frees blocks of order 1 to 3 without allocating gives back everything.
  */
 #include "allocators/buddy/zone.h"
+#include "kmemlab/support/planted.h"
 
 #define MIB_BYTES (1ull << 20)
 
@@ -54,7 +55,7 @@ static void list_block(struct zone *zone, uint32_t cpu, uint64_t page, uint32_t 
 	else
 		zone_list_add(zone, page, zone_cpu_list(zone, cpu, list));
 	zone->cpus[cpu].pages += 1ull << first->order;
-	zone->cached_pages += 1ull << first->order;
+	zone->cached_pages += KML_PLANTED(zone_cached_counts_blocks) ? 1 : 1ull << first->order;
 }
 
 static void unlist_block(struct zone *zone, uint32_t cpu, uint64_t page)

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 static struct zone *zone_of(struct kml_heap *heap)
 {
@@ -96,7 +97,7 @@ static void fill(struct zone *zone)
 	if (fresh > 0)
 		zone->nonempty[zone->initial_type] = 1ull << max_order;
 	uint64_t page = zone->fresh_end;
-	for (uint32_t order = max_order; order-- > 0;) {
+	for (uint32_t order = max_order; order-- > KML_PLANTED(zone_last_page_lost);) {
 		if (!(zone->page_count >> order & 1))
 			continue;
 		zone_add_free(zone, page, order, zone->initial_type, true);
@@ -384,7 +385,9 @@ static enum kml_status resolve(const struct zone *zone, uint64_t address, uint64
 	*page = address >> zone->page_shift;
 	if (*page >= zone->page_count)
 		return KML_FOREIGN;
-	if (zone->pages[*page].state == ZONE_GRANTED && *page << zone->page_shift == address)
+	enum zone_state state = (enum zone_state)zone->pages[*page].state;
+	bool is_granted = state == ZONE_GRANTED || (KML_PLANTED(zone_frees_cached) && state == ZONE_CACHED);
+	if (is_granted && *page << zone->page_shift == address)
 		return KML_OK;
 	if (*page >= zone->fresh_page && *page < zone->fresh_end)
 		return KML_DOUBLE_FREE;
@@ -426,7 +429,7 @@ void zone_drain(struct kml_heap *heap, uint16_t cpu)
 void zone_shrink(struct kml_heap *heap)
 {
 	struct zone *zone = zone_of(heap);
-	for (uint32_t cpu = 0; cpu < zone->cpu_count; cpu++)
+	for (uint32_t cpu = 0; cpu + KML_PLANTED(zone_shrink_forgets_cpu) < zone->cpu_count; cpu++)
 		zone_cpu_drain(zone, cpu);
 	zone_release_reserves(zone);
 }
@@ -599,6 +602,19 @@ static bool check_total(const char *what, uint64_t counted, uint64_t found, stru
 					    (unsigned long long)counted, (unsigned long long)found);
 }
 
+/*
+ * Nobody dips below the mark of the most urgent. Pages on the cpus count as left: a list is filled on the permission
+ * for one block.
+ */
+static bool check_reserve(const struct zone *zone, struct kml_error *error)
+{
+	bool has_granted = zone->granted_pages > 0 && !zone->starts_empty;
+	uint64_t left = zone->free_pages + zone->cached_pages;
+	return !has_granted || zone_mark_allows(zone, left + 1, 0, true) ||
+	       kml_fail(error, "%" PRIu64 " pages are left, fewer than the reserve below a minimum of %" PRIu64, left,
+			zone->mark[ZONE_MARK_MIN]);
+}
+
 bool zone_validate(const struct kml_heap *heap, struct kml_error *error)
 {
 	const struct zone *zone = const_zone_of(heap);
@@ -607,7 +623,8 @@ bool zone_validate(const struct kml_heap *heap, struct kml_error *error)
 	for (uint32_t cpu = 0; cpu < zone->cpu_count; cpu++)
 		cached_pages += zone->cpus[cpu].pages;
 	return check_blocks(zone, &census, error) && check_free_lists(zone, &census, error) &&
-	       check_cpu_lists(zone, error) && check_total("free pages", zone->free_pages, census.free_pages, error) &&
+	       check_cpu_lists(zone, error) && check_reserve(zone, error) &&
+	       check_total("free pages", zone->free_pages, census.free_pages, error) &&
 	       check_total("cached pages", zone->cached_pages, census.cached_pages, error) &&
 	       check_total("pages of the cpus", cached_pages, census.cached_pages, error) &&
 	       check_total("granted pages", zone->granted_pages, census.granted_pages, error) &&

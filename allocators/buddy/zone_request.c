@@ -6,6 +6,7 @@
  * There is nobody here who reclaims or compacts: a request that the kernel would make wait for that is refused.
  */
 #include "allocators/buddy/zone.h"
+#include "kmemlab/support/planted.h"
 
 enum {
 	MIN_FREE_KIB_LEAST = 128, /* init_per_zone_wmark_min */
@@ -75,8 +76,9 @@ static bool has_suitable_block(const struct zone *zone, uint32_t order, struct u
 
 static bool mark_is_ok(const struct zone *zone, uint32_t order, struct urgency urgency)
 {
-	return !zone->rules.watermarks ||
-	       (enough_is_left(zone, zone->free_pages, order, urgency) && has_suitable_block(zone, order, urgency));
+	if (!zone->rules.watermarks || (KML_PLANTED(zone_mark_ignored_order_0) && order == 0))
+		return true;
+	return enough_is_left(zone, zone->free_pages, order, urgency) && has_suitable_block(zone, order, urgency);
 }
 
 bool zone_mark_allows(const struct zone *zone, uint64_t free_pages, uint32_t order, bool atomic)

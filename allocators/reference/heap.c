@@ -21,6 +21,7 @@
 
 #include "allocators/arena.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 #define BIN_COUNT 64u /* bin k: free blocks of 2^k to 2^(k+1) - 1 bytes */
 
@@ -174,7 +175,8 @@ static void tree_remove(struct fit_heap *fit, fit_link link)
 	}
 	fit_link parent = node->parent;
 	*link_to(fit, link) = 0;
-	update_ancestors(fit, parent);
+	if (!KML_PLANTED(fit_largest_stale))
+		update_ancestors(fit, parent);
 }
 
 /* The first sufficient block of a subtree that has one. */
@@ -250,7 +252,10 @@ static void merge_right(struct fit_heap *fit, uint64_t unit)
 	struct fit_block *right = &fit->blocks[unit + fit->blocks[unit].size_units];
 	uint64_t right_units = right->size_units;
 	right->size_units = 0;
-	resize_block(fit, unit, fit->blocks[unit].size_units + right_units);
+	if (KML_PLANTED(fit_boundary_tag_stale))
+		fit->blocks[unit].size_units += right_units;
+	else
+		resize_block(fit, unit, fit->blocks[unit].size_units + right_units);
 	fit->block_count--;
 	fit->merges++;
 }
@@ -352,7 +357,8 @@ static void carve(struct fit_heap *fit, uint64_t unit, uint64_t start, uint64_t 
 	free_block_goes(fit, unit);
 	if (start > unit) {
 		split_block(fit, unit, start - unit);
-		free_block_appears(fit, unit);
+		if (!KML_PLANTED(fit_front_lost))
+			free_block_appears(fit, unit);
 	}
 	if (fit->blocks[start].size_units > size_units) {
 		split_block(fit, start, size_units);
@@ -396,7 +402,8 @@ static enum kml_status judge(const struct fit_heap *fit, uint64_t address)
 	uint64_t unit = address / fit->unit_bytes;
 	if (unit >= fit->unit_count)
 		return KML_FOREIGN;
-	bool is_start = address % fit->unit_bytes == 0 && fit->blocks[unit].size_units != 0;
+	bool is_aligned = address % fit->unit_bytes == 0 || KML_PLANTED(fit_frees_misaligned);
+	bool is_start = is_aligned && fit->blocks[unit].size_units != 0;
 	if (is_start)
 		return fit->blocks[unit].is_granted ? KML_OK : KML_DOUBLE_FREE;
 	return fit->blocks[block_around(fit, unit)].is_granted ? KML_INTERIOR : KML_DOUBLE_FREE;

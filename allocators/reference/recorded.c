@@ -28,6 +28,7 @@
 #include "allocators/allocator.h"
 #include "allocators/arena.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 extern const struct kml_allocator kml_recorded;
 
@@ -552,8 +553,9 @@ static bool fits_as_recorded(struct recorded *recorded, const struct kml_request
 
 static void mark_granules(struct recorded *recorded, const struct record *record, uint32_t value)
 {
-	uint64_t last = (record->address + record->granted_bytes - 1) >> GRANULE_SHIFT;
-	for (uint64_t granule = record->address >> GRANULE_SHIFT; granule <= last; granule++)
+	uint64_t end =
+		((record->address + record->granted_bytes - 1) >> GRANULE_SHIFT) + !KML_PLANTED(recorded_mark_short);
+	for (uint64_t granule = record->address >> GRANULE_SHIFT; granule < end; granule++)
 		recorded->granule_record[granule] = value;
 }
 
@@ -620,7 +622,8 @@ static uint32_t find_record(const struct recorded *recorded, uint64_t address, e
 	if (index == 0)
 		return 0;
 	const struct record *record = &recorded->records[index];
-	if (record->address == address) {
+	uint64_t skipped = address - record->address;
+	if (skipped == 0 || (KML_PLANTED(recorded_interior_freed) && skipped < page_bytes_of(recorded))) {
 		*status = KML_OK;
 		return index;
 	}

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 const char vmalloc_owner;
 
@@ -181,7 +182,9 @@ static uint64_t run_bytes(const struct area *area, uint64_t first, uint64_t *nex
 {
 	const struct page_block *blocks = area->blocks;
 	uint64_t end = blocks[first].address + blocks[first].size_bytes, i = first + 1;
-	for (; i < area->block_count && blocks[i].address == end; i++)
+	for (; i < area->block_count &&
+	       (blocks[i].address == end || (KML_PLANTED(vmalloc_run_over_gap) && blocks[i].address > end));
+	     i++)
 		end += blocks[i].size_bytes;
 	*next = i;
 	return end - blocks[first].address;
@@ -228,7 +231,8 @@ static bool find_place(const struct object_heap *heap, struct area *area, uint64
 		if (area->address + area->size_bytes + heap->page_bytes <= (next != NULL ? next->address : end))
 			return true;
 		if (next != NULL)
-			start = next->address + next->size_bytes + heap->page_bytes;
+			start = next->address + next->size_bytes +
+				(KML_PLANTED(vmalloc_no_guard) ? 0 : heap->page_bytes);
 	}
 	return false;
 }
@@ -282,7 +286,8 @@ struct kml_grant vmalloc_alloc(struct object_heap *heap, const struct kml_reques
 	*area = (struct area){.block_room = pages};
 	enum kml_status status = build(heap, area, need_bytes, align_bytes, request, &index);
 	if (status != KML_OK) {
-		give_pages(heap, area, request->cpu, request->flags);
+		if (!KML_PLANTED(vmalloc_failure_leaks))
+			give_pages(heap, area, request->cpu, request->flags);
 		free(area);
 		return refused(status);
 	}
