@@ -19,11 +19,11 @@ import re
 import sys
 
 import families
+import program
 import schema
 
-if __name__ == "__main__" and os.environ.get("PYTHONHASHSEED") != "0":  # as figures.py: the same bytes each time
-    os.environ["PYTHONHASHSEED"] = "0"
-    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+if __name__ == "__main__":
+    program.fix_hash_seed()
 
 import figures
 from figures import MIB, mpl_lines, mpl_patches, numpy, pandas, pyplot
@@ -470,9 +470,8 @@ def make_all(options):
         drawn += [(figures.file_name("classic_pinned", *place), pinned(run, place, table)) for place in object_places(run)]
         drawn += [(f"classic_merging-{level}", merging(run, level, table)) for level in levels]
         drawn += [(f"classic_footprint-{level}", footprint(run, level, timing, table)) for level in levels]
-        os.makedirs(os.path.join(options.run, "figures"), exist_ok=True)
-        paths = [path for name, figure in drawn if figure is not None
-                 for path in figures.save(figure, os.path.join(options.run, "figures"), name, options.format)]
+        folder = program.figures_folder(options.run)
+        paths = [path for name, figure in drawn if figure is not None for path in figures.save(figure, folder, name, options.format)]
     if table.rows:
         paths.append(os.path.join(options.run, "tables", "classics.csv"))
         schema.write_whole(paths[-1], table.text())
@@ -482,21 +481,13 @@ def make_all(options):
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description="Classic results about object allocators, from the replays of a run.")
     parser.add_argument("run", metavar="RUN_DIR", help="folder written by `kmemlab run`")
-    parser.add_argument("--format", metavar="png,pdf", type=figures.words_of(("png", "pdf", "svg"), "format"), default=["png", "pdf"])
-    parser.add_argument("--quiet", action="store_true", help="do not list the files written")
+    program.add_options(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
-    options = parse_arguments(arguments)
-    try:
-        paths = make_all(options)
-    except schema.SchemaError as error:
-        print(f"classics: {error}", file=sys.stderr)
-        return 2
-    if not options.quiet:
-        print("\n".join(paths) if paths else "classics: the run shows none of them (no object stacks, or too little happened to them)")
-    return 0
+    return program.run("classics", make_all, parse_arguments(arguments),
+                       nothing="classics: the run shows none of them (no object stacks, or too little happened to them)")
 
 
 if __name__ == "__main__":

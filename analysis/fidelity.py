@@ -7,16 +7,15 @@ is missing.
 """
 
 import argparse
-import os
 import sys
 
-# matplotlib names the glyph subsets in a PDF by hash(): only a fixed seed gives the same bytes each time.
-if __name__ == "__main__" and os.environ.get("PYTHONHASHSEED") != "0":
-    os.environ["PYTHONHASHSEED"] = "0"
-    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+import program
+import schema
+
+if __name__ == "__main__":
+    program.fix_hash_seed()
 
 import figures
-import schema
 
 pyplot = figures.pyplot
 
@@ -134,8 +133,7 @@ def notes_of(forecast, worst):
 
 def make_all(options):
     forecasts = read_forecasts(options.directory)
-    folder = os.path.join(options.directory, "figures")
-    os.makedirs(folder, exist_ok=True)
+    folder = program.figures_folder(options.directory)
     paths = []
     for forecast in forecasts:
         with pyplot.rc_context(figures.STYLE):
@@ -146,18 +144,8 @@ def make_all(options):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="The figure of `kmemlab fidelity --out DIR`.")
     parser.add_argument("directory", metavar="DIR", help="the folder with fidelity.csv")
-    parser.add_argument("--format", metavar="FORMAT", type=figures.words_of(("png", "pdf", "svg"), "format"),
-                        default=["png", "pdf"], help="png, pdf or svg, joined by commas (default png,pdf)")
-    parser.add_argument("--quiet", action="store_true", help="do not list the files written")
-    options = parser.parse_args(arguments)
-    try:
-        paths = make_all(options)
-    except (schema.SchemaError, OSError) as error:
-        print(f"fidelity: {error}", file=sys.stderr)
-        return 2
-    if not options.quiet:
-        print("\n".join(paths))
-    return 0
+    program.add_options(parser)
+    return program.run("fidelity", make_all, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ import re
 import sys
 
 import families
+import program
 import schema
 
-# matplotlib names the glyph subsets in a PDF by hash(): only a fixed seed gives the same bytes each time.
-if __name__ == "__main__" and os.environ.get("PYTHONHASHSEED") != "0":
-    os.environ["PYTHONHASHSEED"] = "0"
-    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+if __name__ == "__main__":
+    program.fix_hash_seed()
 
 MODULES = {"numpy": "python3-numpy", "pandas": "python3-pandas", "matplotlib": "python3-matplotlib"}
 try:
@@ -826,10 +825,7 @@ def make_all(options):
     wanted = options.only or list(FIGURES)
     files = [name for name in schema.FILES if any(name in PLACE_FIGURES[figure][1] for figure in wanted if figure != "overview")]
     RUN = Run(options.run, files)
-    try:
-        os.makedirs(os.path.join(options.run, "figures"), exist_ok=True)
-    except OSError as error:
-        raise schema.SchemaError(f"{options.run}/figures: cannot be made: {error.strerror}") from None
+    program.figures_folder(options.run)
     jobs = [(name, place, options.format, options.map) for name in wanted for place in ([()] if name == "overview" else places_of(RUN, name))]
     if options.jobs == 1 or len(jobs) == 1:
         return [path for job in jobs for path in make_one(job)]
@@ -837,37 +833,18 @@ def make_all(options):
         return [path for paths in pool.map(make_one, jobs) for path in paths]
 
 
-def words_of(choices, what):
-    def parse(text):
-        parts = [part for part in text.split(",") if part]
-        wrong = [part for part in parts if choices and part not in choices]
-        if wrong or not parts:
-            raise argparse.ArgumentTypeError(f"{what} '{wrong[0] if wrong else text}' is none of {', '.join(choices)}")
-        return parts
-    return parse
-
-
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description="The figures of a kmemlab run.", epilog=f"Figures: {', '.join(FIGURES)}.")
     parser.add_argument("run", metavar="RUN_DIR", help="folder written by `kmemlab run`")
-    parser.add_argument("--only", metavar="NAME", type=words_of(FIGURES, "figure"), help="these figures, by name, joined by commas")
-    parser.add_argument("--format", metavar="png,pdf", type=words_of(("png", "pdf", "svg"), "format"), default=["png", "pdf"])
+    parser.add_argument("--only", metavar="NAME", type=program.words_of(FIGURES, "figure"), help="these figures, by name, joined by commas")
     parser.add_argument("--map", metavar="SPEC", action="append", default=[], help="an allocator of the memory map besides recorded; may be repeated")
     parser.add_argument("--jobs", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="processes at a time (default: one a cpu)")
-    parser.add_argument("--quiet", action="store_true", help="do not list the files written")
+    program.add_options(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
-    options = parse_arguments(arguments)
-    try:
-        paths = make_all(options)
-    except schema.SchemaError as error:
-        print(f"figures: {error}", file=sys.stderr)
-        return 2
-    if not options.quiet:
-        print("\n".join(paths))
-    return 0
+    return program.run("figures", make_all, parse_arguments(arguments))
 
 
 if __name__ == "__main__":
