@@ -497,7 +497,7 @@ static void print_flags(unsigned flags)
 static bool has_object(const struct kmt_event *event)
 {
 	return event->op == KMT_ALLOC || event->op == KMT_FREE || event->op == KMT_PAGE_ALLOC ||
-	       event->op == KMT_PAGE_FREE || event->op == KMT_RCU_FREE;
+	       event->op == KMT_PAGE_FREE || event->op == KMT_RCU_FREE || event->op == KMT_MISUSE;
 }
 
 static void print_event(const struct kmt_reader *reader, const struct kmt_event *event, uint64_t number)

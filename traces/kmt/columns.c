@@ -25,7 +25,7 @@ static const char *kmt_column_name(enum kmt_column column)
 
 static bool frees(uint8_t op)
 {
-	return op == KMT_FREE || op == KMT_PAGE_FREE || op == KMT_RCU_FREE;
+	return op == KMT_FREE || op == KMT_PAGE_FREE || op == KMT_RCU_FREE || op == KMT_MISUSE;
 }
 
 static bool allocates(uint8_t op)
@@ -36,7 +36,8 @@ static bool allocates(uint8_t op)
 /* The list in which an event's id is sought. */
 static uint32_t id_list(const struct kmt_model *model, uint8_t op, uint16_t cache, uint8_t order)
 {
-	return allocates(op) || op == KMT_RCU_FREE ? (uint32_t)KMT_FREE_IDS : kmt_model_list(model, op, cache, order);
+	bool among_free = allocates(op) || op == KMT_RCU_FREE || op == KMT_MISUSE;
+	return among_free ? (uint32_t)KMT_FREE_IDS : kmt_model_list(model, op, cache, order);
 }
 
 /* ------------------------------------------------------------------------------------------------ walks */

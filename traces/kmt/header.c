@@ -155,7 +155,7 @@ void kmt_header_free(struct kmt_origin *origin, struct kmt_cache *caches, uint32
 /* ------------------------------------------------------------------------------------------------ footer */
 
 /* The members of the totals in the order of the file; counts of ops and quirks go before them. */
-static size_t totals_members(struct kmt_totals *totals, uint64_t quirks, uint64_t **members)
+static size_t totals_members(struct kmt_totals *totals, uint64_t ops, uint64_t quirks, uint64_t **members)
 {
 	uint64_t *const single[] = {
 		&totals->events,
@@ -173,7 +173,7 @@ static size_t totals_members(struct kmt_totals *totals, uint64_t quirks, uint64_
 	size_t count = 0;
 	for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
 		members[count++] = single[i];
-	for (size_t i = 0; i < KMT_OP_COUNT; i++)
+	for (size_t i = 0; i < ops; i++)
 		members[count++] = &totals->op_events[i];
 	for (size_t i = 0; i < quirks; i++)
 		members[count++] = &totals->quirks[i];
@@ -184,7 +184,7 @@ void kmt_footer_encode(struct kmt_bytes *out, const struct kmt_totals *totals)
 {
 	struct kmt_totals copy = *totals;
 	uint64_t *members[sizeof copy / sizeof(uint64_t)];
-	size_t count = totals_members(&copy, KMT_QUIRK_COUNT, members);
+	size_t count = totals_members(&copy, KMT_OP_COUNT, KMT_QUIRK_COUNT, members);
 	kmt_put_varint(out, KMT_OP_COUNT);
 	kmt_put_varint(out, KMT_QUIRK_COUNT);
 	for (size_t i = 0; i < count; i++)
@@ -195,11 +195,12 @@ bool kmt_footer_decode(struct kmt_bytes *in, struct kmt_totals *totals, struct k
 {
 	uint64_t *members[sizeof *totals / sizeof(uint64_t)];
 	uint64_t ops = kmt_get_varint(in), quirks = kmt_get_varint(in);
-	if (in->bad || ops != KMT_OP_COUNT || quirks > KMT_QUIRK_COUNT)
+	if (in->bad || ops > KMT_OP_COUNT || quirks > KMT_QUIRK_COUNT)
 		return kml_fail(error, "the totals count other operations or quirks than this version knows");
-	/* An older file knows fewer quirks: of the others it has none. */
+	/* An older file knows fewer of both: of the others it has none. */
+	memset(totals->op_events, 0, sizeof totals->op_events);
 	memset(totals->quirks, 0, sizeof totals->quirks);
-	size_t count = totals_members(totals, quirks, members);
+	size_t count = totals_members(totals, ops, quirks, members);
 	for (size_t i = 0; i < count; i++)
 		*members[i] = kmt_get_varint(in);
 	if (in->bad || in->at != in->used)

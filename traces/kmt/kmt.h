@@ -34,9 +34,22 @@ enum kmt_op {
 			    traces/README.md */
 	KMT_MARK,        /* a phase begins; its text is a snapshot of kind KMT_SNAPSHOT_MARK at the same place */
 	KMT_RCU_FREE,    /* a type-safe-by-RCU object is really given back (its KMT_FREE came before) */
-	KMT_OP_COUNT
+	KMT_MISUSE,      /* a free that must be refused: object, alive or not; order = enum kmt_misuse */
+	KMT_EXHAUST,     /* order 1: all memory that is left is taken, as pages; 0: it is given back; no object */
+	KMT_OP_COUNT     /* new ones come last: files count those they know */
 };
 const char *kmt_op_name(enum kmt_op op); /* "alloc", "page_free", ... */
+
+/* What is wrong with a KMT_MISUSE; in its `order`. */
+enum kmt_misuse {
+	KMT_MISUSE_DOUBLE,     /* a dead object is freed where it last was; of a live one nothing is done */
+	KMT_MISUSE_INTERIOR,   /* a live object is freed size_bytes behind its start, inside it */
+	KMT_MISUSE_FOREIGN,    /* an address size_bytes beyond all memory */
+	KMT_MISUSE_MISALIGNED, /* a live object is freed 1 + size_bytes behind its start, at an odd address inside it */
+	KMT_MISUSE_CACHE,      /* a live object is freed into `cache`, which is not its own */
+	KMT_MISUSE_KINDS
+};
+const char *kmt_misuse_name(enum kmt_misuse misuse); /* "double", "interior", ... */
 
 /* What a KMT_REAP was; in its `order`. */
 enum kmt_reap {
@@ -186,13 +199,20 @@ struct kmt_reader;
  */
 struct kmt_reader *kmt_open(const char *path, struct kml_error *error);
 void kmt_close(struct kmt_reader *reader);
+/*
+ * A reader of events in memory, without snapshots. Everything is borrowed and outlives it; nothing is copied. The
+ * events are checked as those of a file are. NULL and *error naming the event. O(events).
+ */
+struct kmt_reader *kmt_open_events(const struct kmt_origin *origin, const struct kmt_cache *caches,
+				   uint32_t cache_count, const struct kmt_event *events, uint64_t event_count,
+				   struct kml_error *error);
 
 const struct kmt_origin *kmt_reader_origin(const struct kmt_reader *reader);
 const struct kmt_cache *kmt_reader_caches(const struct kmt_reader *reader, uint32_t *count);
 const struct kmt_totals *kmt_reader_totals(const struct kmt_reader *reader);
-const char *kmt_reader_path(const struct kmt_reader *reader);
-/* XXH64 of the whole file as 16 hex digits: the trace's identity in manifests. NULL and *error when unreadable.
- * O(file). */
+const char *kmt_reader_path(const struct kmt_reader *reader); /* "program" for events in memory */
+/* XXH64 of the whole file as 16 hex digits: the trace's identity in manifests. NULL and *error when unreadable, or when
+ * there is no file. O(file). */
 const char *kmt_reader_hash(struct kmt_reader *reader, struct kml_error *error);
 
 enum kmt_item_kind { KMT_ITEM_EVENTS, KMT_ITEM_SNAPSHOT, KMT_ITEM_END, KMT_ITEM_ERROR };
@@ -205,8 +225,9 @@ struct kmt_item {
 
 /*
  * The next block of events or snapshot, in stream order. Every event returned is valid: op known, order < 64, cpu,
- * cache and object in range, time not decreasing, size >= 1 for allocs. ERROR: *error is filled and the reader is at
- * its end. Liveness (free of a dead id) is the replayer's to judge: fuzzers write such events on purpose.
+ * cache and object in range, time not decreasing, size >= 1 for allocs, a misuse of a known kind. ERROR: *error is
+ * filled and the reader is at its end. Liveness (free of a dead id) is the replayer's to judge: fuzzers write such
+ * events on purpose.
  */
 enum kmt_item_kind kmt_next(struct kmt_reader *reader, struct kmt_item *item, struct kml_error *error);
 /* Back to the first item. */

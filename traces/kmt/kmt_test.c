@@ -277,7 +277,9 @@ static void test_every_op_and_flag(void **state)
 			event.address = bit % 2 ? KMT_NO_ADDRESS : 4096 * bit;
 			event.flags = bit < 14 ? (uint16_t)(1u << bit) : 0x3fff;
 			event.cpu = bit % 4;
-			event.order = (uint8_t)bit;
+			event.order = (uint8_t)(op == KMT_MISUSE    ? bit % KMT_MISUSE_KINDS
+						: op == KMT_EXHAUST ? bit % 2
+								    : bit);
 			event.object = kmt_op_has_object(event.op) ? bit : 0;
 			add(&stream, event);
 		}
@@ -375,7 +377,7 @@ static struct kmt_event random_event(uint64_t *seed, uint64_t time_ns, uint32_t 
 	event.cache = (uint16_t)(bits >> 20 & 3);
 	event.cache = event.cache >= 2 ? KMT_NO_CACHE : event.cache;
 	event.cpu = bits >> 22 & 3;
-	event.order = bits >> 24 & 3;
+	event.order = event.op == KMT_EXHAUST ? bits >> 24 & 1 : bits >> 24 & 3;
 	event.flags = bits >> 26 & 7 ? 0 : (uint16_t)(bits >> 32 & 0x3fff);
 	event.align_log2 = bits >> 45 & 7 ? 0 : 12;
 	event.size_bytes = 1 + (bits >> 48 & 7);
@@ -403,6 +405,49 @@ static void test_random_streams(void **state)
 		round_trip(&stream);
 		free(stream.events);
 	}
+}
+
+/* The same events from memory: the same stream, totals and refusals as through a file. */
+static void test_events_in_memory(void **state)
+{
+	(void)state;
+	struct kml_error error = {""};
+	struct stream stream = {0};
+	uint64_t random = 3;
+	const char *path = in_folder("memory.kmt");
+	for (uint32_t i = 0; i < KMT_BLOCK_EVENTS + 1000; i++)
+		add(&stream, random_event(&random, i, 300));
+	write_stream(path, &stream);
+	struct kmt_reader *file = open_trace(path);
+	struct kmt_reader *memory = kmt_open_events(&plain_origin, two_caches, 2, stream.events, stream.count, &error);
+	assert_non_null(memory);
+	assert_memory_equal(kmt_reader_totals(memory), kmt_reader_totals(file), sizeof(struct kmt_totals));
+	assert_string_equal(kmt_reader_path(memory), "program");
+	assert_int_equal(kmt_reader_origin(memory)->cpu_count, 4);
+	uint32_t caches;
+	assert_ptr_equal(kmt_reader_caches(memory, &caches), two_caches);
+	assert_int_equal(caches, 2);
+	assert_null(kmt_reader_hash(memory, &error));
+	for (int pass = 0; pass < 2; pass++) {
+		struct kmt_item item;
+		assert_true(kmt_rewind(memory, &error));
+		assert_int_equal(kmt_next(memory, &item, &error), KMT_ITEM_EVENTS);
+		assert_ptr_equal(item.events, stream.events); /* nothing is copied */
+		assert_true(kmt_rewind(memory, &error));
+		expect_stream(memory, &stream);
+	}
+	kmt_close(memory);
+	kmt_close(file);
+	unlink(path);
+	stream.events[700].cpu = 4;
+	assert_null(kmt_open_events(&plain_origin, two_caches, 2, stream.events, stream.count, &error));
+	assert_non_null(strstr(error.text, "program: event 700: "));
+	assert_non_null(strstr(error.text, "the trace has 4 cpus"));
+	struct kmt_origin origin = plain_origin;
+	origin.cpu_count = 0;
+	assert_null(kmt_open_events(&origin, two_caches, 2, stream.events, 0, &error));
+	assert_non_null(strstr(error.text, "has 0 cpus"));
+	free(stream.events);
 }
 
 /* More different requests than the table of shapes holds. */
@@ -694,7 +739,7 @@ static void test_bad_events_refused_by_writer(void **state)
 		struct kmt_event event;
 		const char *why;
 	} bad[] = {
-		{good, "unknown operation 12"},
+		{good, "unknown operation 14"},
 		{good, "before its predecessor"},
 		{good, "the trace has 4 cpus"},
 		{good, "the trace has 2 caches"},
@@ -705,6 +750,10 @@ static void test_bad_events_refused_by_writer(void **state)
 		{good, "beyond the end of memory"},
 		{good, "ids must be dense"},
 		{good, "ids must be dense"},
+		{good, "it has none"},
+		{good, "misuse of unknown kind 5"},
+		{good, "no cache is named"},
+		{good, "exhaust of order 2"},
 		{good, "it has none"},
 	};
 	bad[0].event.op = KMT_OP_COUNT;
@@ -720,6 +769,13 @@ static void test_bad_events_refused_by_writer(void **state)
 	bad[10].event.object = KMT_OBJECTS_MAX;
 	bad[11].event.op = KMT_DRAIN;
 	bad[11].event.object = 3;
+	bad[12].event.op = bad[13].event.op = KMT_MISUSE;
+	bad[12].event.order = KMT_MISUSE_KINDS;
+	bad[13].event.order = KMT_MISUSE_CACHE;
+	bad[13].event.cache = KMT_NO_CACHE;
+	bad[14].event.op = bad[15].event.op = KMT_EXHAUST;
+	bad[14].event.order = 2;
+	bad[15].event.object = 1;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct kml_error error = {""};
 		const char *path = in_folder("never.kmt");
@@ -1154,7 +1210,7 @@ static void test_hostile_columns(void **state)
 	REFUSED(KMT_COLUMN_ID, "\x01", "\"id\" is too long");
 	/* op, implied, cache + 1, size, granted, flags, order, alignment */
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "", "cut short");
-	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x0c\x00\x00\x01\x00\x00\x00\x00", "unknown operation");
+	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x0e\x00\x00\x01\x00\x00\x00\x00", "unknown operation");
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\xff\x00\x00\x01\x00\x00\x00\x00", "unknown operation");
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x00\x01\x00\x01\x00\x00\x00\x00", "implies what it cannot");
 	REFUSED(KMT_COLUMN_SHAPE_NEW, "\x01\x30\x00\x01\x00\x00\x00\x00", "implies what it cannot");
@@ -1296,29 +1352,38 @@ static void test_random_header_and_footer(void **state)
 	unlink(path);
 }
 
-/* A footer of a version that counted fewer quirks: those it does not know are none. Of one that counts more: refused.
- */
+/* A footer of a version that counted fewer operations or quirks: those it does not know are none. Of one that counts
+ * more: refused. */
+static void expect_footer(uint64_t ops, uint64_t quirks)
+{
+	enum { MEMBERS_BEFORE_OPS = 11 };
+	struct kmt_bytes footer = {0};
+	struct kmt_totals totals;
+	struct kml_error error = {""};
+	memset(&totals, 0xff, sizeof totals);
+	kmt_put_varint(&footer, ops);
+	kmt_put_varint(&footer, quirks);
+	for (uint64_t i = 0; i < MEMBERS_BEFORE_OPS; i++)
+		kmt_put_varint(&footer, i);
+	for (uint64_t i = 0; i < ops; i++)
+		kmt_put_varint(&footer, 500 + i);
+	for (uint64_t i = 0; i < quirks; i++)
+		kmt_put_varint(&footer, 1000 + i);
+	bool known = kmt_footer_decode(&footer, &totals, &error);
+	assert_int_equal(known, ops <= KMT_OP_COUNT && quirks <= KMT_QUIRK_COUNT);
+	for (uint64_t i = 0; known && i < KMT_OP_COUNT; i++)
+		assert_int_equal(totals.op_events[i], i < ops ? 500 + i : 0);
+	for (uint64_t i = 0; known && i < KMT_QUIRK_COUNT; i++)
+		assert_int_equal(totals.quirks[i], i < quirks ? 1000 + i : 0);
+	kmt_bytes_free(&footer);
+}
+
 static void test_footers_of_other_versions(void **state)
 {
 	(void)state;
-	enum { MEMBERS_BEFORE_OPS = 11 };
-	for (uint64_t quirks = KMT_QUIRK_COUNT - 2; quirks <= KMT_QUIRK_COUNT + 1; quirks++) {
-		struct kmt_bytes footer = {0};
-		struct kmt_totals totals;
-		struct kml_error error = {""};
-		memset(&totals, 0xff, sizeof totals);
-		kmt_put_varint(&footer, KMT_OP_COUNT);
-		kmt_put_varint(&footer, quirks);
-		for (uint64_t i = 0; i < MEMBERS_BEFORE_OPS + KMT_OP_COUNT; i++)
-			kmt_put_varint(&footer, i);
-		for (uint64_t i = 0; i < quirks; i++)
-			kmt_put_varint(&footer, 1000 + i);
-		bool known = kmt_footer_decode(&footer, &totals, &error);
-		assert_int_equal(known, quirks <= KMT_QUIRK_COUNT);
-		for (uint64_t i = 0; known && i < KMT_QUIRK_COUNT; i++)
-			assert_int_equal(totals.quirks[i], i < quirks ? 1000 + i : 0);
-		kmt_bytes_free(&footer);
-	}
+	for (uint64_t ops = KMT_OP_COUNT - 2; ops <= KMT_OP_COUNT + 1; ops++)
+		for (uint64_t quirks = KMT_QUIRK_COUNT - 2; quirks <= KMT_QUIRK_COUNT + 1; quirks++)
+			expect_footer(ops, quirks);
 }
 
 /* Columns of a good trace with bytes changed, checksums right: an error, or events that are all valid. */
@@ -1395,6 +1460,11 @@ static void test_constant_memory(void **state)
 
 typedef const char *(*name_of)(unsigned value);
 
+static const char *misuse_name(unsigned misuse)
+{
+	return kmt_misuse_name(misuse);
+}
+
 static const char *op_name(unsigned op)
 {
 	return kmt_op_name(op);
@@ -1417,8 +1487,11 @@ static void test_names(void **state)
 	static const struct {
 		name_of name;
 		unsigned count;
-	} words[] = {{op_name, KMT_OP_COUNT}, {quirk_name, KMT_QUIRK_COUNT}, {snapshot_name, KMT_SNAPSHOT_KINDS}};
-	for (size_t word = 0; word < 3; word++) {
+	} words[] = {{op_name, KMT_OP_COUNT},
+		     {quirk_name, KMT_QUIRK_COUNT},
+		     {snapshot_name, KMT_SNAPSHOT_KINDS},
+		     {misuse_name, KMT_MISUSE_KINDS}};
+	for (size_t word = 0; word < 4; word++) {
 		for (unsigned i = 0; i < words[word].count; i++) {
 			assert_string_not_equal(words[word].name(i), "unknown");
 			for (unsigned other = 0; other < i; other++)
@@ -1469,6 +1542,7 @@ int main(void)
 		cmocka_unit_test(test_block_boundaries),
 		cmocka_unit_test(test_foreign_frees),
 		cmocka_unit_test(test_random_streams),
+		cmocka_unit_test(test_events_in_memory),
 		cmocka_unit_test(test_more_shapes_than_fit),
 		cmocka_unit_test(test_origin_and_caches),
 		cmocka_unit_test(test_bad_header_refused_by_writer),

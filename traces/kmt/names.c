@@ -3,10 +3,16 @@
 
 const char *kmt_op_name(enum kmt_op op)
 {
-	static const char *const names[KMT_OP_COUNT] = {"alloc",    "free",       "page_alloc",  "page_free",
-							"page_add", "cache_open", "cache_close", "shrink",
-							"drain",    "reap",       "mark",        "rcu_free"};
+	static const char *const names[KMT_OP_COUNT] = {
+		"alloc",  "free",  "page_alloc", "page_free", "page_add", "cache_open", "cache_close",
+		"shrink", "drain", "reap",       "mark",      "rcu_free", "misuse",     "exhaust"};
 	return (unsigned)op < KMT_OP_COUNT ? names[op] : "unknown";
+}
+
+const char *kmt_misuse_name(enum kmt_misuse misuse)
+{
+	static const char *const names[KMT_MISUSE_KINDS] = {"double", "interior", "foreign", "misaligned", "cache"};
+	return (unsigned)misuse < KMT_MISUSE_KINDS ? names[misuse] : "unknown";
 }
 
 static const struct {

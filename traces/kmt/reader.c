@@ -3,6 +3,8 @@
  *
  * Nothing in the file is believed before it is checked: a block's length against what the file still holds and its
  * kind's limit, its bytes against its checksum, each event against the header, everything together against the footer.
+ *
+ * Events in memory have a reader too: it checks and counts them once and hands out pointers into them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +19,7 @@
 #include "traces/kmt/model.h"
 
 struct kmt_reader {
-	char *path;
+	char *path; /* NULL: events in memory */
 	int file;
 	uint64_t file_bytes, footer_offset;
 	struct kmt_origin origin;
@@ -38,7 +40,8 @@ struct kmt_reader {
 	struct kmt_bytes payload, raw;
 	struct kmt_bytes last_snapshot[KMT_SNAPSHOT_KINDS]; /* the prefix of the next of its kind */
 	ZSTD_DCtx *context;
-	struct kmt_event *events;
+	struct kmt_event *events;              /* of a block */
+	const struct kmt_event *memory_events; /* borrowed */
 	struct kmt_snapshot snapshot;
 	char *label;
 };
@@ -277,10 +280,55 @@ struct kmt_reader *kmt_open(const char *path, struct kml_error *error)
 	return reader;
 }
 
+/* Check every event and count it. */
+static bool count_events(struct kmt_reader *reader, uint64_t event_count, struct kml_error *error)
+{
+	struct kml_error reason;
+	struct kmt_tally *tally = &reader->tally;
+	for (uint64_t i = 0; i < event_count; i++) {
+		if (!kmt_event_check(tally, &reader->memory_events[i], &reason))
+			return kml_fail(error, "program: event %" PRIu64 ": %s", i, reason.text);
+		kmt_tally_count(tally, &reader->memory_events[i]);
+	}
+	reader->totals = tally->totals;
+	return true;
+}
+
+struct kmt_reader *kmt_open_events(const struct kmt_origin *origin, const struct kmt_cache *caches,
+				   uint32_t cache_count, const struct kmt_event *events, uint64_t event_count,
+				   struct kml_error *error)
+{
+	struct kml_error reason;
+	if (!kmt_header_check(origin, caches, cache_count, &reason)) {
+		kml_fail(error, "program: %s", reason.text);
+		return NULL;
+	}
+	struct kmt_reader *reader = calloc(1, sizeof *reader);
+	if (!reader) {
+		kml_fail(error, "memory exhausted");
+		return NULL;
+	}
+	reader->file = -1;
+	reader->origin = *origin;
+	reader->caches = (struct kmt_cache *)caches;
+	reader->cache_count = cache_count;
+	reader->memory_events = events;
+	reader->tally = (struct kmt_tally){.origin = &reader->origin, .cache_count = cache_count};
+	if (!count_events(reader, event_count, error)) {
+		kmt_close(reader);
+		return NULL;
+	}
+	return reader;
+}
+
 void kmt_close(struct kmt_reader *reader)
 {
 	if (!reader)
 		return;
+	if (!reader->path) {
+		free(reader); /* the rest is borrowed */
+		return;
+	}
 	if (reader->file >= 0)
 		close(reader->file);
 	kmt_header_free(&reader->origin, reader->caches, reader->cache_count);
@@ -301,6 +349,10 @@ void kmt_close(struct kmt_reader *reader)
 bool kmt_rewind(struct kmt_reader *reader, struct kml_error *error)
 {
 	(void)error; /* nothing can fail: the file stays open */
+	if (!reader->path) {
+		reader->offset = 0;
+		return true;
+	}
 	kmt_model_reset(&reader->model);
 	for (enum kmt_snapshot_kind kind = 0; kind < KMT_SNAPSHOT_KINDS; kind++)
 		reader->last_snapshot[kind].used = 0;
@@ -330,13 +382,17 @@ const struct kmt_totals *kmt_reader_totals(const struct kmt_reader *reader)
 
 const char *kmt_reader_path(const struct kmt_reader *reader)
 {
-	return reader->path;
+	return reader->path ? reader->path : "program";
 }
 
 const char *kmt_reader_hash(struct kmt_reader *reader, struct kml_error *error)
 {
 	if (reader->hash[0])
 		return reader->hash;
+	if (!reader->path) {
+		kml_fail(error, "program: events in memory have no file to hash");
+		return NULL;
+	}
 	enum { CHUNK = 1 << 16 };
 	uint8_t *chunk = malloc(CHUNK);
 	XXH64_state_t *state = XXH64_createState();
@@ -461,9 +517,24 @@ static bool take_block(struct kmt_reader *reader, struct kmt_item *item, struct 
 	}
 }
 
+/* The next events in memory: no more at once than a block of a file holds. */
+static enum kmt_item_kind next_in_memory(struct kmt_reader *reader, struct kmt_item *item)
+{
+	uint64_t left = reader->totals.events - reader->offset;
+	if (left == 0)
+		return KMT_ITEM_END;
+	item->kind = KMT_ITEM_EVENTS;
+	item->events = reader->memory_events + reader->offset;
+	item->event_count = left < KMT_BLOCK_EVENTS ? (uint32_t)left : KMT_BLOCK_EVENTS;
+	reader->offset += item->event_count;
+	return KMT_ITEM_EVENTS;
+}
+
 enum kmt_item_kind kmt_next(struct kmt_reader *reader, struct kmt_item *item, struct kml_error *error)
 {
 	*item = (struct kmt_item){.kind = KMT_ITEM_END};
+	if (!reader->path)
+		return next_in_memory(reader, item);
 	if (reader->at_end)
 		return KMT_ITEM_END;
 	if (!reader->failed && take_block(reader, item, &reader->failure))

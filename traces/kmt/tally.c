@@ -9,7 +9,8 @@ static const uint16_t flags_known =
 
 bool kmt_op_has_object(uint8_t op)
 {
-	return op == KMT_ALLOC || op == KMT_FREE || op == KMT_PAGE_ALLOC || op == KMT_PAGE_FREE || op == KMT_RCU_FREE;
+	return op == KMT_ALLOC || op == KMT_FREE || op == KMT_PAGE_ALLOC || op == KMT_PAGE_FREE || op == KMT_RCU_FREE ||
+	       op == KMT_MISUSE;
 }
 
 static bool takes_memory(uint8_t op)
@@ -36,6 +37,19 @@ static uint64_t end_address(const struct kmt_tally *tally, const struct kmt_even
 	return add_saturating(event->address, bytes);
 }
 
+/* What a fuzzer's own operations must say. */
+static bool program_op_check(const struct kmt_event *event, struct kml_error *error)
+{
+	if (event->op == KMT_MISUSE && event->order >= KMT_MISUSE_KINDS)
+		return kml_fail(error, "misuse of unknown kind %u: below %d is possible", event->order,
+				KMT_MISUSE_KINDS);
+	if (event->op == KMT_MISUSE && event->order == KMT_MISUSE_CACHE && event->cache == KMT_NO_CACHE)
+		return kml_fail(error, "misuse of a wrong cache, but no cache is named");
+	if (event->op == KMT_EXHAUST && event->order > 1)
+		return kml_fail(error, "exhaust of order %u: 1 (take) or 0 (give back) is possible", event->order);
+	return true;
+}
+
 bool kmt_event_check(const struct kmt_tally *tally, const struct kmt_event *event, struct kml_error *error)
 {
 	const char *name = kmt_op_name(event->op);
@@ -59,6 +73,8 @@ bool kmt_event_check(const struct kmt_tally *tally, const struct kmt_event *even
 		return kml_fail(error, "%s with unknown flags 0x%x", name, event->flags);
 	if ((event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC) && event->size_bytes == 0)
 		return kml_fail(error, "%s of 0 bytes: at least 1 is needed", name);
+	if (event->op >= KMT_MISUSE && !program_op_check(event, error))
+		return false;
 	if (end_address(tally, event) == UINT64_MAX)
 		return kml_fail(error, "%s at 0x%llx reaches beyond the end of memory", name,
 				(unsigned long long)event->address);
