@@ -19,6 +19,7 @@
 
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/round.h"
 
 static const uint64_t ARENA_MAX_BYTES = 1ull << 46; /* x86-64 user address space is 2^47 */
 
@@ -36,11 +37,6 @@ static void *reserve(uint64_t size_bytes)
 static const uint64_t WINDOW_PER_ARENA = 4;
 static const uint64_t WINDOW_MAX_BYTES = 1ull << 40;
 
-static uint64_t round_up(uint64_t bytes, uint64_t unit_bytes)
-{
-	return (bytes + unit_bytes - 1) / unit_bytes * unit_bytes;
-}
-
 static uint64_t machine_page_bytes(void)
 {
 	return (uint64_t)sysconf(_SC_PAGESIZE);
@@ -51,7 +47,7 @@ static void place_window(struct kml_arena *arena)
 	uint64_t page_bytes = arena->page_bytes;
 	if (page_bytes % machine_page_bytes() != 0)
 		return;
-	uint64_t arena_pages_bytes = round_up(arena->size_bytes, page_bytes);
+	uint64_t arena_pages_bytes = kml_round_up(arena->size_bytes, page_bytes);
 	arena->window_address = arena_pages_bytes + page_bytes;
 	arena->window_bytes = arena_pages_bytes * WINDOW_PER_ARENA;
 	if (arena->window_bytes > WINDOW_MAX_BYTES)

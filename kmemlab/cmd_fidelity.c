@@ -19,16 +19,11 @@
 #include "traces/proc/proc_text.h"
 
 enum {
-	OPTION_LEVEL = 256,
-	OPTION_ARENA,
-	OPTION_SEED,
-	OPTION_JSON,
-	OPTION_PLUGIN,
+	OPTION_JSON = KML_OPTION_OWN,
 	OPTION_RECORDER,
 	OPTION_MAX_WMAPE,
 	OPTION_MIN_SKILL,
 	OPTION_NO_FIGURES,
-	OPTION_CHECK,
 	TRACES_MAX = 256,
 };
 
@@ -47,19 +42,19 @@ static const struct argp_option options[] = {
 	{"allocator", 'a', "SPEC", 0,
 	 "The stack to judge (default: slub with the profile of the trace's kernel, where that is known)", 0},
 	{"out", 'o', "DIR", 0, "Write fidelity.csv, fidelity_totals.csv, fidelity_orders.csv and figures there", 0},
-	{"level", OPTION_LEVEL, "all|objects", 0, "Which events to feed (default all)", 0},
-	{"arena", OPTION_ARENA, "auto|SIZE", 0,
+	{"level", KML_OPTION_LEVEL, "all|objects", 0, "Which events to feed (default all)", 0},
+	{"arena", KML_OPTION_ARENA, "auto|SIZE", 0,
 	 "Size of the arena (default auto: the recorded machine where the stream begins at boot and the page "
 	 "allocator can start empty, else twice the recorded peak)",
 	 0},
-	{"seed", OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
+	{"seed", KML_OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
 	{"with-recorder", OPTION_RECORDER, NULL, 0, "Judge the caches of the recording itself (gt_rb_page) too", 0},
 	{"max-wmape", OPTION_MAX_WMAPE, "X", 0, "Exit status 1 when WMAPE is more, as in 0.01 or 1%", 0},
 	{"min-skill", OPTION_MIN_SKILL, "X", 0, "Exit status 1 when skill is less, or has no value", 0},
-	{"check", OPTION_CHECK, NULL, 0, "Check every answer against a shadow model too", 0},
+	{"check", KML_OPTION_CHECK, NULL, 0, "Check every answer against a shadow model too", 0},
 	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
 	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "With --out: the CSV files only", 0},
-	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
 
@@ -101,19 +96,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case 'o':
 		arguments->out = value;
 		return 0;
-	case OPTION_LEVEL:
+	case KML_OPTION_LEVEL:
 		replay->level = kml_option_level(value, state);
 		if (replay->level == REPLAY_PAGES)
 			argp_error(state, "level pages has no objects, and so no slabs to judge: take all or objects");
-		return 0;
-	case OPTION_ARENA:
-		kml_option_arena(value, &replay->arena_bytes, NULL, state);
-		return 0;
-	case OPTION_SEED:
-		replay->seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
-		return 0;
-	case OPTION_CHECK:
-		replay->check = true;
 		return 0;
 	case OPTION_RECORDER:
 		arguments->options.with_recorder = true;
@@ -130,15 +116,12 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_NO_FIGURES:
 		arguments->no_figures = true;
 		return 0;
-	case OPTION_PLUGIN:
-		kml_option_plugin(value, state);
-		return 0;
 	case ARGP_KEY_END:
 		if (arguments->trace_count == 0)
 			argp_error(state, "which trace? Give a .kmt (those of traces/, or your own: 'kmemlab import')");
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_replay(key, value, replay, NULL, state) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 

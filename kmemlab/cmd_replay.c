@@ -15,13 +15,8 @@
 #include "workloads/scan.h"
 
 enum {
-	OPTION_LEVEL = 256,
-	OPTION_ARENA,
-	OPTION_CHECK,
-	OPTION_SAMPLES,
+	OPTION_SAMPLES = KML_OPTION_OWN,
 	OPTION_JSON,
-	OPTION_PLUGIN,
-	OPTION_SEED,
 };
 
 struct arguments {
@@ -35,15 +30,16 @@ struct arguments {
 static const struct argp_option options[] = {
 	{"trace", 't', "TRACE", 0, "The trace, a .kmt; may also be given without --trace", 0},
 	{"allocator", 'a', "SPEC", 0, "The stack, as in binary or binary:policy=fifo ('kmemlab list' shows all)", 0},
-	{"level", OPTION_LEVEL, "all|objects|pages", 0, "Which events to feed (default all)", 0},
-	{"arena", OPTION_ARENA, "auto|SIZE|min", 0,
+	{"level", KML_OPTION_LEVEL, "all|objects|pages", 0, "Which events to feed (default all)", 0},
+	{"arena", KML_OPTION_ARENA, "auto|SIZE|min", 0,
 	 "Size of the arena: twice the recorded peak (default), a size such as 64M, or the smallest that does", 0},
-	{"check", OPTION_CHECK, NULL, 0, "Check every answer against a shadow model, and deeply at every sample", 0},
+	{"check", KML_OPTION_CHECK, NULL, 0, "Check every answer against a shadow model, and deeply at every sample",
+	 0},
 	{"samples", OPTION_SAMPLES, "N", 0, "Samples, evenly spaced in events (default 20; --check looks deep there)",
 	 0},
-	{"seed", OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
+	{"seed", KML_OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
 	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
-	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
 
@@ -63,26 +59,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 				   value);
 		arguments->allocator = value;
 		return 0;
-	case OPTION_LEVEL:
-		arguments->options.level = kml_option_level(value, state);
-		return 0;
-	case OPTION_ARENA:
-		kml_option_arena(value, &arguments->options.arena_bytes, &arguments->smallest, state);
-		return 0;
-	case OPTION_CHECK:
-		arguments->options.check = true;
-		return 0;
 	case OPTION_SAMPLES:
 		arguments->options.samples = (uint32_t)kml_option_number(value, 0, 1000000, "samples", state);
 		return 0;
-	case OPTION_SEED:
-		arguments->options.seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
-		return 0;
 	case OPTION_JSON:
 		arguments->json = true;
-		return 0;
-	case OPTION_PLUGIN:
-		kml_option_plugin(value, state);
 		return 0;
 	case ARGP_KEY_END:
 		if (!arguments->trace)
@@ -91,6 +72,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 			argp_error(state, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");
 		return 0;
 	default:
+		if (kml_option_replay(key, value, &arguments->options, &arguments->smallest, state))
+			return 0;
 		return ARGP_ERR_UNKNOWN;
 	}
 }

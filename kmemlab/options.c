@@ -45,3 +45,27 @@ void kml_option_plugin(const char *path, struct argp_state *state)
 	if (!kml_registry_load_plugin(path, &error))
 		argp_error(state, "%s", error.text);
 }
+
+bool kml_option_replay(int key, const char *value, struct replay_options *options, bool *smallest,
+		       struct argp_state *state)
+{
+	switch (key) {
+	case KML_OPTION_LEVEL:
+		options->level = kml_option_level(value, state);
+		return true;
+	case KML_OPTION_ARENA:
+		kml_option_arena(value, &options->arena_bytes, smallest, state);
+		return true;
+	case KML_OPTION_CHECK:
+		options->check = true;
+		return true;
+	case KML_OPTION_SEED:
+		options->seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
+		return true;
+	case KML_OPTION_PLUGIN:
+		kml_option_plugin(value, state);
+		return true;
+	default:
+		return false;
+	}
+}

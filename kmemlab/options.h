@@ -18,6 +18,19 @@ uint64_t kml_option_number(const char *text, uint64_t minimum, uint64_t maximum,
 /* auto (0 bytes), a size, or - where `smallest` is not NULL - min. */
 void kml_option_arena(const char *text, uint64_t *arena_bytes, bool *smallest, struct argp_state *state);
 enum replay_level kml_option_level(const char *text, struct argp_state *state);
+/* Keys of the options below; a command's own begin at KML_OPTION_OWN. */
+enum kml_option {
+	KML_OPTION_LEVEL = 256,
+	KML_OPTION_ARENA,
+	KML_OPTION_CHECK,
+	KML_OPTION_SEED,
+	KML_OPTION_PLUGIN,
+	KML_OPTION_OWN
+};
+
+/* --level, --arena (with `min` where `smallest` is not NULL), --check, --seed, --plugin: false for any other key. */
+bool kml_option_replay(int key, const char *value, struct replay_options *options, bool *smallest,
+		       struct argp_state *state);
 /* Load a shared object of allocators. */
 void kml_option_plugin(const char *path, struct argp_state *state);
 
