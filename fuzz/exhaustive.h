@@ -19,11 +19,14 @@
 
 struct exhaustive_setup {
 	char stack[256];
-	uint32_t units;        /* the arena: units of 16 bytes for a page allocator alone, pages for the rest */
-	uint32_t cpu_count;    /* 1 for stacks that know no cpus */
-	uint32_t object_bytes; /* of the one cache of an object allocator */
-	uint64_t states_max;   /* 0: no limit */
-	uint64_t deadline_ns;  /* on CLOCK_MONOTONIC; 0: none */
+	uint32_t units, unit_bytes; /* the arena; 0 bytes: 16 */
+	uint32_t cpu_count;         /* 1 for stacks that know no cpus */
+	uint32_t cache_count;       /* of an object allocator: caches, all of objects of so many bytes */
+	uint32_t object_bytes;
+	bool has_kinds;       /* requests are unmovable, movable and reclaimable */
+	bool walk_tells_all;  /* two states of the same blocks behave alike (exhaustive.c) */
+	uint64_t states_max;  /* 0: no limit */
+	uint64_t deadline_ns; /* on CLOCK_MONOTONIC; 0: none */
 	bool shows_progress;
 };
 

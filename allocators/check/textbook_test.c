@@ -1,7 +1,8 @@
 /*
  * textbook_test.c - every buddy system of the registry against its textbook: same program, same blocks.
  *
- * The rules are written here from the papers. After each operation the answer and every block of the walk are compared.
+ * The rules are those of textbook_rules.c, from the papers. After each operation the answer and every block of the walk
+ * are compared.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,7 @@
 #include <cmocka.h>
 
 #include "allocators/check/random.h"
-#include "allocators/check/textbook.h"
+#include "allocators/check/textbook_rules.h"
 #include "allocators/registry.h"
 
 #define UNIT_BYTES 16u
@@ -22,106 +23,17 @@
 #define STEPS 3000u
 #define LIVE_MAX 200u
 
-/* --------------------------------------------------------------------------------------------------------- rules */
-
-typedef void make_rule(struct textbook_rule *rule, uint64_t parameter, uint64_t limit_units);
-
-/* Knowlton 1965 and its generalisation: k^i into k equal parts. */
-static void equal_parts(struct textbook_rule *rule, uint64_t k, uint64_t limit_units)
-{
-	uint64_t pieces[TEXTBOOK_CHILDREN_MAX];
-	textbook_rule_add(rule, 1, 0, NULL);
-	for (uint64_t size = k; size <= limit_units; size *= k) {
-		for (uint64_t i = 0; i < k; i++)
-			pieces[i] = size / k;
-		textbook_rule_add(rule, size, (uint32_t)k, pieces);
-	}
-}
-
-/* Hirschberg 1973: a(n) = a(n-1) + a(n-j), from j ones. The distinct sizes begin 1, 2, 3, ..., j + 1. */
-static void hirschberg(struct textbook_rule *rule, uint64_t j, uint64_t limit_units)
-{
-	uint64_t a[256] = {0};
-	uint64_t n = j;
-	for (uint64_t i = 0; i < j; i++)
-		a[i] = 1;
-	textbook_rule_add(rule, 1, 0, NULL);
-	for (; n < 256 && (a[n] = a[n - 1] + a[n - j]) <= limit_units; n++)
-		textbook_rule_add(rule, a[n], 2, (const uint64_t[]){a[n - 1], a[n - j]});
-}
-
-/* Shen & Peterson 1974: 2^(r+2) = 3*2^r + 2^r, 3*2^r = 2^(r+1) + 2^r. */
-static void shen_peterson(struct textbook_rule *rule, uint64_t parameter, uint64_t limit_units)
-{
-	(void)parameter;
-	textbook_rule_add(rule, 1, 0, NULL);
-	textbook_rule_add(rule, 2, 2, (const uint64_t[]){1, 1});
-	for (uint64_t size = 3; size <= limit_units; size++) {
-		uint64_t low_bit = size & -size, r = size == low_bit ? size / 4 : low_bit;
-		if (size == low_bit)
-			textbook_rule_add(rule, size, 2, (const uint64_t[]){3 * r, r});
-		else if (size == 3 * low_bit)
-			textbook_rule_add(rule, size, 2, (const uint64_t[]){2 * r, r});
-	}
-}
-
-/* Page & Hagins 1986: 2^i and 3*2^i, each into halves. */
-static void page_hagins(struct textbook_rule *rule, uint64_t parameter, uint64_t limit_units)
-{
-	(void)parameter;
-	for (uint64_t size = 1; size <= limit_units; size++) {
-		uint64_t low_bit = size & -size;
-		if (size == 1 || size == 3)
-			textbook_rule_add(rule, size, 0, NULL);
-		else if (size == low_bit || size == 3 * low_bit)
-			textbook_rule_add(rule, size, 2, (const uint64_t[]){size / 2, size / 2});
-	}
-}
-
-/* Yadav & Sharma 2010: 2^i = 3/8 + 3/8 + 2/8; here 3*2^i = 2^(i+1) + 2^i, and 4 = 2 + 2, 2 = 1 + 1. */
-static void yadav_sharma(struct textbook_rule *rule, uint64_t parameter, uint64_t limit_units)
-{
-	(void)parameter;
-	textbook_rule_add(rule, 1, 0, NULL);
-	for (uint64_t size = 2; size <= limit_units; size++) {
-		uint64_t low_bit = size & -size;
-		if (size == low_bit && size < 8)
-			textbook_rule_add(rule, size, 2, (const uint64_t[]){size / 2, size / 2});
-		else if (size == low_bit)
-			textbook_rule_add(rule, size, 3, (const uint64_t[]){size / 8 * 3, size / 8 * 3, size / 4});
-		else if (size == 3 * low_bit)
-			textbook_rule_add(rule, size, 2, (const uint64_t[]){2 * low_bit, low_bit});
-	}
-}
-
-/* A user's table of weights, in units of 16: 16, 32, 48, 112 and 240 bytes. */
-static void five_weights(struct textbook_rule *rule, uint64_t parameter, uint64_t limit_units)
-{
-	(void)parameter;
-	(void)limit_units;
-	textbook_rule_add(rule, 1, 0, NULL);
-	textbook_rule_add(rule, 2, 2, (const uint64_t[]){1, 1});
-	textbook_rule_add(rule, 3, 2, (const uint64_t[]){2, 1});
-	textbook_rule_add(rule, 7, 3, (const uint64_t[]){3, 3, 1});
-	textbook_rule_add(rule, 15, 3, (const uint64_t[]){7, 7, 1});
-}
-
 struct system {
 	const char *spec_text; /* policy is appended */
-	make_rule *make;
-	uint64_t parameter;
-	bool roots_as_walked; /* two families share the arena in a way that is the program's own */
 };
 
 static const struct system systems[] = {
-	{"binary:unit=16", equal_parts, 2, false},       {"fibonacci:unit=16", hirschberg, 2, false},
-	{"fibonacci:unit=16,j=1", hirschberg, 1, false}, {"fibonacci:unit=16,j=3", hirschberg, 3, false},
-	{"fibonacci:unit=16,j=4", hirschberg, 4, false}, {"fibonacci:unit=16,j=7", hirschberg, 7, false},
-	{"weighted:unit=16", shen_peterson, 0, false},   {"weighted:sizes=16+32+48+112+240", five_weights, 0, false},
-	{"kary:unit=16,k=2", equal_parts, 2, false},     {"kary:unit=16,k=3", equal_parts, 3, false},
-	{"kary:unit=16,k=4", equal_parts, 4, false},     {"kary:unit=16,k=5", equal_parts, 5, false},
-	{"kary:unit=16,k=10", equal_parts, 10, false},   {"kary:unit=16,k=16", equal_parts, 16, false},
-	{"dual:unit=16", page_hagins, 0, true},          {"tertiary:unit=16", yadav_sharma, 0, false},
+	{"binary:unit=16"},        {"binary:unit=16,max_order=5"}, {"fibonacci:unit=16"},
+	{"fibonacci:unit=16,j=1"}, {"fibonacci:unit=16,j=3"},      {"fibonacci:unit=16,j=4"},
+	{"fibonacci:unit=16,j=7"}, {"weighted:unit=16"},           {"weighted:sizes=16+32+48+112+240"},
+	{"kary:unit=16,k=2"},      {"kary:unit=16,k=3"},           {"kary:unit=16,k=4"},
+	{"kary:unit=16,k=5"},      {"kary:unit=16,k=10"},          {"kary:unit=16,k=16"},
+	{"dual:unit=16"},          {"tertiary:unit=16"},
 };
 
 /* -------------------------------------------------------------------------------------------------------- compared */
@@ -138,16 +50,6 @@ struct duel {
 	uint32_t next; /* in a walk */
 	uint32_t successes, failures;
 };
-
-static bool add_walked_root(void *context, const struct kml_block *block)
-{
-	struct duel *duel = context;
-	uint64_t size_units = block->size_bytes / UNIT_BYTES;
-	for (uint32_t class = 0; class < duel->rule.class_count; class ++)
-		if (duel->rule.size_units[class] == size_units)
-			textbook_add_root(duel->textbook, class);
-	return true;
-}
 
 static bool compare_block(void *context, const struct kml_block *block)
 {
@@ -178,7 +80,6 @@ static void compare_blocks(struct duel *duel)
 
 static void duel_open(struct duel *duel, const struct system *system, const char *policy, uint64_t arena_units)
 {
-	static const char *const policies[] = {"lowest", "lifo", "fifo"};
 	struct kml_error error = {{0}};
 	memset(duel, 0, sizeof(*duel));
 	snprintf(duel->spec_text, sizeof(duel->spec_text), "%s,policy=%s", system->spec_text, policy);
@@ -192,16 +93,9 @@ static void duel_open(struct duel *duel, const struct system *system, const char
 		fail_msg("%s: %s", duel->spec_text, error.text);
 	duel->heap = kml_stack_top(&duel->stack);
 
-	system->make(&duel->rule, system->parameter, arena_units);
-	enum textbook_policy textbook_policy = TEXTBOOK_LOWEST;
-	for (unsigned i = 0; i < 3; i++)
-		if (strcmp(policy, policies[i]) == 0)
-			textbook_policy = (enum textbook_policy)i;
-	duel->textbook = textbook_create(&duel->rule, textbook_policy);
-	if (system->roots_as_walked)
-		duel->heap->allocator->walk(duel->heap, add_walked_root, duel);
-	else
-		textbook_tile(duel->textbook, arena_units);
+	assert_true(textbook_rule_of(&duel->rule, duel->spec_text, arena_units));
+	duel->textbook = textbook_create(&duel->rule, textbook_policy_of(duel->spec_text));
+	textbook_lay(duel->textbook, duel->spec_text, arena_units);
 	compare_blocks(duel);
 }
 
@@ -280,8 +174,8 @@ static void run_duel(const struct system *system, const char *policy, uint64_t a
 /* A single root block of each system of large blocks, and many roots. */
 static void run_duels(const struct system *system, const char *policy)
 {
-	struct textbook_rule rule = {0};
-	system->make(&rule, system->parameter, 1100);
+	struct textbook_rule rule;
+	assert_true(textbook_rule_of(&rule, system->spec_text, 1100));
 	uint64_t root_units = rule.size_units[rule.class_count - 1];
 	if (root_units > 100)
 		run_duel(system, policy, root_units);
@@ -311,8 +205,8 @@ static void fifo_agrees_block_for_block(void **state)
 static void knuth_reserves_and_liberates(void **state)
 {
 	(void)state;
-	struct textbook_rule rule = {0};
-	equal_parts(&rule, 2, 1024);
+	struct textbook_rule rule;
+	assert_true(textbook_rule_of(&rule, "binary", 1024));
 	struct textbook *textbook = textbook_create(&rule, TEXTBOOK_LOWEST);
 	textbook_tile(textbook, 1024);
 	assert_int_equal(textbook_alloc(textbook, 64)->address_units, 0);
@@ -331,8 +225,8 @@ static void knuth_reserves_and_liberates(void **state)
 static void fibonacci_splits_144(void **state)
 {
 	(void)state;
-	struct textbook_rule rule = {0};
-	hirschberg(&rule, 2, 144);
+	struct textbook_rule rule;
+	assert_true(textbook_rule_of(&rule, "fibonacci", 144));
 	struct textbook *textbook = textbook_create(&rule, TEXTBOOK_LOWEST);
 	textbook_tile(textbook, 144);
 	const struct textbook_block *block = textbook_alloc(textbook, 70);
