@@ -40,9 +40,58 @@ static bool valid_name(const char *name)
 	return name && *name && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
-/* The allocator at this place of the plugin's list; those before it are sound. */
-static bool check_allocator(const char *path, const struct kml_allocator *const *exported, size_t place,
-			    struct kml_error *error)
+/* What a parameter's value needs in the configuration; 0: no such type. */
+static size_t value_bytes(enum kml_param_type type, size_t *align_bytes)
+{
+	*align_bytes = type == KML_PARAM_CHOICE ? _Alignof(uint32_t) : _Alignof(uint64_t);
+	switch (type) {
+	case KML_PARAM_SIZE:
+	case KML_PARAM_NUMBER:
+		return sizeof(uint64_t);
+	case KML_PARAM_CHOICE:
+		return sizeof(uint32_t);
+	case KML_PARAM_SIZES:
+		return sizeof(struct kml_sizes);
+	}
+	return 0;
+}
+
+static const char *fault_of_param(const struct kml_allocator *allocator, const struct kml_param *param)
+{
+	size_t align_bytes, bytes = value_bytes(param->type, &align_bytes);
+	if (!valid_name(param->name))
+		return "has a name that is not of [a-z0-9_]";
+	if (bytes == 0)
+		return "is of an unknown type";
+	if (bytes > allocator->config_bytes || param->offset > allocator->config_bytes - bytes)
+		return "lies outside the configuration";
+	if (param->offset % align_bytes)
+		return "is not aligned in the configuration";
+	if (!param->default_text || !param->help)
+		return "has no default or no help";
+	if (param->type == KML_PARAM_CHOICE && (!param->choices || !param->choices[0]))
+		return "has no choices";
+	if (param->type != KML_PARAM_CHOICE && param->minimum > param->maximum)
+		return "has a minimum above its maximum";
+	for (const struct kml_param *before = allocator->params; before != param; before++)
+		if (strcmp(before->name, param->name) == 0)
+			return "is there twice";
+	return NULL;
+}
+
+static bool check_params(const char *path, const struct kml_allocator *allocator, struct kml_error *error)
+{
+	for (const struct kml_param *param = allocator->params; param && param->name; param++) {
+		const char *fault = fault_of_param(allocator, param);
+		if (fault)
+			return kml_fail(error, "%s: allocator '%s': parameter %zu ('%.64s') %s: mend its table", path,
+					allocator->name, (size_t)(param - allocator->params), param->name, fault);
+	}
+	return true;
+}
+
+bool kml_plugin_check(const char *path, const struct kml_allocator *const *exported, size_t place,
+		      struct kml_error *error)
 {
 	const struct kml_allocator *allocator = exported[place];
 	if (allocator->abi_version != KML_ABI_VERSION)
@@ -62,7 +111,7 @@ static bool check_allocator(const char *path, const struct kml_allocator *const 
 		known |= strcmp(exported[i]->name, allocator->name) == 0;
 	if (known)
 		return kml_fail(error, "%s: allocator '%s' is known already: rename it", path, allocator->name);
-	return true;
+	return check_params(path, allocator, error);
 }
 
 bool kml_registry_load_plugin(const char *path, struct kml_error *error)
@@ -85,7 +134,7 @@ bool kml_registry_load_plugin(const char *path, struct kml_error *error)
 	}
 	/* All or none: a plugin refused halfway must not leave its first allocators behind. */
 	for (size_t i = 0; exported[i]; i++)
-		if (!check_allocator(path, exported, i, error)) {
+		if (!kml_plugin_check(path, exported, i, error)) {
 			dlclose(handle);
 			return false;
 		}

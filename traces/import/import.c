@@ -350,7 +350,7 @@ static bool read_totals(struct import *import, const char *path, struct kml_erro
 	return true;
 }
 
-bool import_write(struct import *import, const char *path, struct kml_error *error)
+bool import_resolve(struct import *import, struct kml_error *error)
 {
 	if (import->events.count == 0 && import->snapshots.count == 0)
 		return kml_fail(error, "nothing to import: no kmem event and no snapshot was found; record the events "
@@ -364,9 +364,14 @@ bool import_write(struct import *import, const char *path, struct kml_error *err
 	bool settled = import_order_interrupted(import, error) && import_place_snapshots(import, error) &&
 		       import_caches_from_slabinfo(import, error) && import_pair(import, error) &&
 		       import_settle_caches(import, error) && import_complete_caches(import, error);
-	bool done = settled && import_warm_unseen(import, error) && import_perf_sums(import, error) &&
-		    check_strict(import, error) && import_write_kmt(import, path, error);
-	return done && read_totals(import, path, error);
+	return settled && import_warm_unseen(import, error) && import_perf_sums(import, error) &&
+	       check_strict(import, error);
+}
+
+bool import_write(struct import *import, const char *path, struct kml_error *error)
+{
+	return import_resolve(import, error) && import_write_kmt(import, path, error) &&
+	       read_totals(import, path, error);
 }
 
 const struct kmt_totals *import_totals(const struct import *import)

@@ -222,6 +222,9 @@ bool import_place_snapshots(struct import *import, struct kml_error *error);
 /* perf_sums.c: tools/perf/builtin-kmem.c's figures over the sorted events. */
 bool import_perf_sums(struct import *import, struct kml_error *error);
 
+/* import.c: all steps but the last. */
+bool import_resolve(struct import *import, struct kml_error *error);
+
 /* write.c */
 bool import_write_kmt(struct import *import, const char *path, struct kml_error *error);
 

@@ -1,0 +1,122 @@
+/*
+ * harness.c - one input to one target: what libFuzzer, AFL++'s driver, OSS-Fuzz's engines and standalone.c all call.
+ *
+ * The target is told by the name of the executable (links named after targets), by the environment (KML_FUZZ_TARGET) or
+ * by the first argument, which is then taken away; words that begin with "--" are for standalone.c.
+ */
+#include "fuzz/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocators/registry.h"
+#include "fuzz/mutate.h"
+#include "fuzz/program.h"
+
+static const struct fuzz_target *chosen;
+
+/* One mutation in so many is the engine's own, on bytes: fields take values that no rule of mutate.c would give. */
+enum { BYTE_MUTATIONS_ONE_IN = 8 };
+
+/* Freed memory is kept from reuse a while, to catch its users; 256 MiB of it, the default, would make big buffers
+ * slow. No answer of malloc is too large to be asked for: NULL is handled. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "quarantine_size_mb=4:allocator_may_return_null=1:detect_stack_use_after_return=0:abort_on_error=1:"
+	       "handle_abort=1";
+}
+const char *__ubsan_default_options(void);
+const char *__ubsan_default_options(void)
+{
+	return "print_stacktrace=1:abort_on_error=1";
+}
+
+static void load_plugins(void)
+{
+	const char *path = getenv("KML_FUZZ_PLUGIN");
+	struct kml_error error;
+
+	if (path && *path && !kml_registry_load_plugin(path, &error)) {
+		fprintf(stderr, "kmemlab-fuzz: %s\n", error.text);
+		exit(2);
+	}
+}
+
+const struct fuzz_target *fuzz_chosen(void)
+{
+	return chosen;
+}
+
+static const struct fuzz_target *by_executable(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return fuzz_target_find(slash ? slash + 1 : path);
+}
+
+bool fuzz_choose(int *argument_count, char ***arguments)
+{
+	const char *named = getenv("KML_FUZZ_TARGET");
+	int count = *argument_count;
+
+	load_plugins();
+	chosen = count > 0 ? by_executable((*arguments)[0]) : NULL;
+	if (chosen)
+		return true;
+	if (count > 1 && (chosen = fuzz_target_find((*arguments)[1]))) {
+		/* Engines start themselves again with what is left. */
+		setenv("KML_FUZZ_TARGET", chosen->name, 1);
+		memmove(*arguments + 1, *arguments + 2, (size_t)(count - 1) * sizeof **arguments);
+		*argument_count = count - 1;
+		return true;
+	}
+	chosen = named ? fuzz_target_find(named) : NULL;
+	return chosen != NULL;
+}
+
+int LLVMFuzzerInitialize(int *argument_count, char ***arguments)
+{
+	bool found = fuzz_choose(argument_count, arguments);
+
+	if (*argument_count > 1 && strncmp((*arguments)[1], "--", 2) == 0 && (*arguments)[1][2])
+		exit(fuzz_standalone(*argument_count, *arguments));
+	if (!found) {
+		fprintf(stderr,
+			"kmemlab-fuzz: no target: name one as first argument or in KML_FUZZ_TARGET (--list shows "
+			"all)\n");
+		exit(2);
+	}
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t byte_count)
+{
+	chosen->run(chosen, bytes, byte_count);
+	return 0;
+}
+
+#ifdef KML_FUZZING_ENGINE
+/* libFuzzer's; AFL++'s driver has none and never calls what needs it. */
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t byte_count, size_t byte_max) __attribute__((weak));
+
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t byte_count, size_t byte_max, unsigned seed)
+{
+	if (!fuzz_target_takes_programs(chosen))
+		return LLVMFuzzerMutate(bytes, byte_count, byte_max);
+	size_t room = byte_max < PROGRAM_BYTES_MAX ? byte_max : PROGRAM_BYTES_MAX;
+	size_t count = byte_count < room ? byte_count : room;
+	if (seed % BYTE_MUTATIONS_ONE_IN == 0)
+		return LLVMFuzzerMutate(bytes, count, room);
+	return program_mutate(bytes, count, room, seed);
+}
+
+size_t LLVMFuzzerCustomCrossOver(const uint8_t *first, size_t first_count, const uint8_t *second, size_t second_count,
+				 uint8_t *out, size_t out_max, unsigned seed)
+{
+	size_t room = out_max < PROGRAM_BYTES_MAX ? out_max : PROGRAM_BYTES_MAX;
+	if (fuzz_target_takes_programs(chosen))
+		return program_crossover(first, first_count, second, second_count, out, room, seed);
+	return 0;
+}
+#endif

@@ -1,0 +1,149 @@
+/* seeds.c - first inputs, read from the source folder. */
+#include "fuzz/seeds.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fuzz/program.h"
+
+enum { SEED_BYTES_MAX = 1 << 16 };
+
+/* Where else the files of a parser lie: those in the folder whose names end so. */
+static const struct {
+	const char *target, *folder, *end;
+} sources[] = {
+	{"perf-data", "traces/import/fixtures", ".data.zst"},
+	{"perf-script", "traces/import/fixtures", "perf_script.txt"},
+	{"ftrace-text", "traces/import/fixtures", ".txt"},
+	{"ops", "fuzz/seeds", ".ops"},
+	{"ops", "fuzz/regressions", ".ops"},
+	{"snapshots", "traces/import/fixtures", ".tar"},
+};
+
+static const char *source_folder(void)
+{
+	const char *told = getenv("KMEMLAB_SOURCE");
+	return told && *told ? told : KML_SOURCE_DIR;
+}
+
+static bool ends_so(const char *name, const char *end)
+{
+	size_t length = strlen(name), wanted = strlen(end);
+	return length >= wanted && strcmp(name + length - wanted, end) == 0;
+}
+
+static int visible(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+typedef bool visit_path(void *context, const char *path, const char *name);
+
+/* Files of a folder below the source folder in the order of their names; one that is not there is empty. */
+static bool each_file(const char *folder, const char *end, visit_path *visit, void *context)
+{
+	char path[4096];
+	struct dirent **entries = NULL;
+	snprintf(path, sizeof path, "%s/%s", source_folder(), folder);
+	int count = scandir(path, &entries, visible, alphasort);
+	bool going = true;
+	for (int i = 0; i < count; i++) {
+		const char *name = entries[i]->d_name;
+		struct stat status;
+		snprintf(path, sizeof path, "%s/%s/%s", source_folder(), folder, name);
+		if (going && ends_so(name, end) && stat(path, &status) == 0 && S_ISREG(status.st_mode))
+			going = visit(context, path, name);
+		free(entries[i]);
+	}
+	free(entries);
+	return going;
+}
+
+struct giving {
+	const struct fuzz_target *target;
+	fuzz_seed_visit *visit;
+	void *context;
+	struct program program;
+};
+
+static bool give_file(void *context, const char *path, const char *name)
+{
+	struct giving *giving = context;
+	FILE *file = fopen(path, "rb");
+	uint8_t *bytes = malloc(SEED_BYTES_MAX);
+	size_t count = file && bytes ? fread(bytes, 1, SEED_BYTES_MAX, file) : 0;
+	bool going = true;
+	if (count > 0 && count < SEED_BYTES_MAX)
+		going = giving->visit(giving->context, name, bytes, count);
+	if (file)
+		fclose(file);
+	free(bytes);
+	return going;
+}
+
+/*
+ * A seed whose stack line has no parameters is one for every stack: programs know nothing of what they run on. One with
+ * parameters is for its own.
+ */
+static bool is_for(const struct program *program, const struct fuzz_target *target)
+{
+	const char *stack = program->setup.stack;
+	if (!strchr(stack, ':'))
+		return true;
+	char bare[sizeof program->setup.stack];
+	size_t used = 0;
+	bool in_name = true;
+	for (; *stack; stack++) {
+		in_name = *stack == '/' || (in_name && *stack != ':');
+		if (in_name)
+			bare[used++] = *stack;
+	}
+	bare[used] = '\0';
+	return strcmp(bare, target->stack) == 0;
+}
+
+static bool give_program(void *context, const char *path, const char *name)
+{
+	struct giving *giving = context;
+	struct program *program = &giving->program;
+	struct kml_error error;
+	size_t byte_count = 0;
+
+	if (!program_load(program, path, &error)) {
+		fprintf(stderr, "kmemlab-fuzz: %s\n", error.text);
+		exit(2);
+	}
+	if (!is_for(program, giving->target))
+		return true;
+	if (!strchr(program->setup.stack, ':'))
+		snprintf(program->setup.stack, sizeof program->setup.stack, "%s",
+			 giving->target->stack[0] ? giving->target->stack : "binary");
+	uint8_t *bytes = malloc(PROGRAM_SETUP_BYTES + (size_t)program->event_count * PROGRAM_OP_BYTES);
+	bool going = true;
+	if (bytes && program_encode(program, bytes, &byte_count))
+		going = giving->visit(giving->context, name, bytes, byte_count);
+	else
+		fprintf(stderr, "kmemlab-fuzz: %s: cannot be said in bytes\n", path);
+	free(bytes);
+	return going;
+}
+
+void fuzz_seeds(const struct fuzz_target *target, fuzz_seed_visit *visit, void *context)
+{
+	struct giving giving = {.target = target, .visit = visit, .context = context};
+	char folder[128];
+
+	if (fuzz_target_takes_programs(target)) {
+		each_file("fuzz/seeds", ".ops", give_program, &giving);
+		program_free(&giving.program);
+		return;
+	}
+	snprintf(folder, sizeof folder, "fuzz/seeds/%s", target->name);
+	bool going = each_file(folder, "", give_file, &giving);
+	for (size_t i = 0; going && i < sizeof sources / sizeof sources[0]; i++)
+		if (strcmp(sources[i].target, target->name) == 0)
+			going = each_file(sources[i].folder, sources[i].end, give_file, &giving);
+}
