@@ -22,7 +22,7 @@
  *   slab strategies, Linux mode: the probe of a cpu empties what that cpu has, then what all share, in their order; the
  *       walk shows what is parked where. Not shown are bounds between two lists of one cpu that are used one after the
  *       other, and counters (free_factor, batches, working sets), which is why equality is tested here, not only
- *       argued: whenever a way leads to a known state, one in VERIFY_EVERY times every operation is done to both, and
+ *       argued: whenever a way leads to a known state, in one of VERIFY_EVERY times every operation is done to both, and
  *       what it leads to must have one hash (merges_verified). A difference is reported as `congruence`.
  *
  * A state is entered by its operations from an empty stack. Where the walk tells all, an operation is undone by its
@@ -57,7 +57,8 @@ enum {
 	EDGES_MAX = 512,     /* operations that every state has: all but frees */
 	HISTORY_MAX = 12000, /* operations of one living stack; below PROGRAM_EVENTS_MAX */
 	DEPTH_MAX = 1000,
-	VERIFY_EVERY = 64,
+	VERIFY_EVERY = 64,      /* ways to a known state; where the walk tells all: */
+	VERIFY_WALK_EVERY = 1024,
 };
 #define NO_STATE KML_HASHMAP_NONE
 
@@ -713,7 +714,8 @@ static bool visit(struct search *search, uint32_t index, struct way *way, const 
 			return violation(search, index, edge, NULL);
 		return add_state(search, hash, index, edge);
 	}
-	if (search->merges++ % VERIFY_EVERY != 0)
+	uint32_t every = search->setup->walk_tells_all ? VERIFY_WALK_EVERY : VERIFY_EVERY;
+	if (search->merges++ % every != 0)
 		return true;
 	*stays = false;
 	return verify_merge(search, index, edge, found);
