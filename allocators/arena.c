@@ -19,16 +19,10 @@
 
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/reserve.h"
 #include "kmemlab/support/round.h"
 
 static const uint64_t ARENA_MAX_BYTES = 1ull << 46; /* x86-64 user address space is 2^47 */
-
-static void *reserve(uint64_t size_bytes)
-{
-	void *memory =
-		mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
 
 /*
  * All the pages of an arena can be shown, one by one with a page between, and half the window still be free for a run.
@@ -98,7 +92,7 @@ struct kml_arena *kml_arena_create(uint64_t size_bytes, uint32_t page_bytes, boo
 		arena->cell_shift++;
 	arena->cell_count = (uint32_t)((size_bytes - 1) >> arena->cell_shift) + 1;
 	place_window(arena);
-	arena->pages = reserve(page_map_bytes(arena));
+	arena->pages = kml_reserve(page_map_bytes(arena));
 	if (arena->pages && with_memory)
 		arena->base = reserve_memory(arena);
 	if (!arena->pages || (with_memory && !arena->base)) {
@@ -116,8 +110,7 @@ void kml_arena_destroy(struct kml_arena *arena)
 		return;
 	if (arena->base)
 		munmap(arena->base, span_bytes(arena));
-	if (arena->pages)
-		munmap(arena->pages, page_map_bytes(arena));
+	kml_unreserve(arena->pages, page_map_bytes(arena));
 	free(arena);
 }
 

@@ -4,10 +4,10 @@
 #include "allocators/buddy/address_set.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/reserve.h"
 
 static uint64_t words_for(uint64_t bits)
 {
@@ -26,9 +26,8 @@ bool address_set_create(struct address_set *set, uint64_t capacity, uint64_t *wo
 		total += bits;
 		set->level_count++;
 	} while (bits > 1);
-	uint64_t *memory = mmap(NULL, total * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED) {
+	uint64_t *memory = kml_reserve(total * sizeof(uint64_t));
+	if (memory == NULL) {
 		set->level_count = 0;
 		return false;
 	}
@@ -43,7 +42,7 @@ bool address_set_create(struct address_set *set, uint64_t capacity, uint64_t *wo
 void address_set_destroy(struct address_set *set)
 {
 	if (set->level_count > 0)
-		munmap(set->level[0], set->reserved_bytes);
+		kml_unreserve(set->level[0], set->reserved_bytes);
 	memset(set, 0, sizeof *set);
 }
 

@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+
+#include "kmemlab/support/reserve.h"
 
 /* An aligned request looks at this many blocks of a class before it goes on to the next larger. */
 static const uint32_t ALIGNED_PROBES = 8;
@@ -117,11 +118,8 @@ static bool measure(struct buddy_heap *heap, struct kml_error *error)
 
 static bool reserve(struct buddy_heap *heap, struct kml_error *error)
 {
-	void *blocks = mmap(NULL, descriptor_bytes(heap), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	bool reserved = blocks != MAP_FAILED;
-	if (reserved)
-		heap->blocks = blocks;
+	heap->blocks = kml_reserve(descriptor_bytes(heap));
+	bool reserved = heap->blocks != NULL;
 	for (uint32_t class = 0; reserved && heap->policy == BUDDY_LOWEST && class < heap->table.class_count; class ++)
 		reserved = address_set_create(&heap->addresses[class], heap->units, &heap->address_words);
 	return reserved || kml_fail(error,
@@ -135,8 +133,7 @@ static void release(struct buddy_heap *heap)
 {
 	for (uint32_t class = 0; class < heap->table.class_count; class ++)
 		address_set_destroy(&heap->addresses[class]);
-	if (heap->blocks)
-		munmap(heap->blocks, descriptor_bytes(heap));
+	kml_unreserve(heap->blocks, descriptor_bytes(heap));
 	free(heap);
 }
 

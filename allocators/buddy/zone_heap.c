@@ -8,10 +8,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/reserve.h"
 
 static struct zone *zone_of(struct kml_heap *heap)
 {
@@ -35,19 +35,10 @@ static uint64_t descriptor_bytes(const struct zone *zone)
 	return (zone->page_count + zone->head_count) * sizeof(struct zone_page);
 }
 
-static void *reserve_zeroed(uint64_t size_bytes)
-{
-	void *memory =
-		mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 static void release(struct zone *zone)
 {
-	if (zone->pages)
-		munmap(zone->pages, descriptor_bytes(zone));
-	if (zone->block_types)
-		munmap(zone->block_types, block_type_count(zone));
+	kml_unreserve(zone->pages, descriptor_bytes(zone));
+	kml_unreserve(zone->block_types, block_type_count(zone));
 	free(zone->cpus);
 	free(zone);
 }
@@ -74,8 +65,8 @@ static bool measure(struct zone *zone, struct kml_error *error)
 
 static bool reserve(struct zone *zone, struct kml_error *error)
 {
-	zone->pages = reserve_zeroed(descriptor_bytes(zone));
-	zone->block_types = reserve_zeroed(block_type_count(zone));
+	zone->pages = kml_reserve(descriptor_bytes(zone));
+	zone->block_types = kml_reserve(block_type_count(zone));
 	zone->cpus = calloc(zone->cpu_count, sizeof *zone->cpus);
 	if (!zone->pages || !zone->block_types || !zone->cpus)
 		return kml_fail(error,

@@ -6,7 +6,8 @@
 #include "allocators/check/ordered_set.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
+
+#include "kmemlab/support/reserve.h"
 
 #define WORD_SHIFT 6u
 #define WORD_MASK 63u
@@ -34,9 +35,8 @@ struct kml_ordered_set *kml_ordered_set_create(uint64_t limit)
 	}
 
 	set->memory_bytes = word_count * sizeof(uint64_t);
-	set->memory = mmap(NULL, set->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			   -1, 0);
-	if (set->memory == MAP_FAILED) {
+	set->memory = kml_reserve(set->memory_bytes);
+	if (set->memory == NULL) {
 		free(set);
 		return NULL;
 	}
@@ -52,7 +52,7 @@ void kml_ordered_set_destroy(struct kml_ordered_set *set)
 {
 	if (set == NULL)
 		return;
-	munmap(set->memory, set->memory_bytes);
+	kml_unreserve(set->memory, set->memory_bytes);
 	free(set);
 }
 

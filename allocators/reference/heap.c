@@ -17,11 +17,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "allocators/arena.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/reserve.h"
 
 #define BIN_COUNT 64u /* bin k: free blocks of 2^k to 2^(k+1) - 1 bytes */
 
@@ -290,12 +290,10 @@ struct kml_heap *fit_create(const struct kml_environment *environment, const voi
 	}
 
 	struct fit_heap *fit = calloc(1, sizeof(*fit));
-	struct fit_block *blocks = mmap(NULL, unit_count * sizeof(*blocks), PROT_READ | PROT_WRITE,
-					MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (fit == NULL || blocks == MAP_FAILED) {
+	struct fit_block *blocks = kml_reserve(unit_count * sizeof(*blocks));
+	if (fit == NULL || blocks == NULL) {
 		free(fit);
-		if (blocks != MAP_FAILED)
-			munmap(blocks, unit_count * sizeof(*blocks));
+		kml_unreserve(blocks, unit_count * sizeof(*blocks));
 		kml_fail(error,
 			 "no address space for %" PRIu64 " block descriptors: use a smaller arena or a larger unit",
 			 unit_count);
@@ -323,7 +321,7 @@ void fit_destroy(struct kml_heap *heap)
 {
 	struct fit_heap *fit = (struct fit_heap *)heap;
 	fit_walk(heap, give_block, fit->arena);
-	munmap(fit->blocks, fit->unit_count * sizeof(*fit->blocks));
+	kml_unreserve(fit->blocks, fit->unit_count * sizeof(*fit->blocks));
 	free(fit);
 }
 

@@ -23,12 +23,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "allocators/allocator.h"
 #include "allocators/arena.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/reserve.h"
 
 extern const struct kml_allocator kml_recorded;
 
@@ -930,13 +930,6 @@ static bool recorded_validate(const struct kml_heap *heap, struct kml_error *err
 
 /* ---------------------------------------------------------------------------------------- start and end */
 
-static void *reserve(uint64_t size_bytes)
-{
-	void *memory =
-		mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 static uint64_t page_map_bytes(const struct recorded *recorded)
 {
 	return recorded->page_count * sizeof *recorded->page_extent;
@@ -953,10 +946,8 @@ static void recorded_destroy(struct kml_heap *heap)
 	for (uint32_t i = 1; i < recorded->extent_count; i++)
 		if (recorded->extents[i].kind != EXTENT_UNUSED)
 			unmap_extent(recorded, i);
-	if (recorded->page_extent)
-		munmap(recorded->page_extent, page_map_bytes(recorded));
-	if (recorded->granule_record)
-		munmap(recorded->granule_record, granule_map_bytes(recorded));
+	kml_unreserve(recorded->page_extent, page_map_bytes(recorded));
+	kml_unreserve(recorded->granule_record, granule_map_bytes(recorded));
 	free(recorded->groups);
 	free(recorded->extents);
 	free(recorded->records);
@@ -988,8 +979,8 @@ static struct kml_heap *recorded_create(const struct kml_environment *environmen
 	recorded->groups = calloc(recorded->group_count, sizeof *recorded->groups);
 	recorded->extents = calloc(recorded->extent_capacity, sizeof *recorded->extents);
 	recorded->records = calloc(recorded->record_capacity, sizeof *recorded->records);
-	recorded->page_extent = reserve(page_map_bytes(recorded));
-	recorded->granule_record = reserve(granule_map_bytes(recorded));
+	recorded->page_extent = kml_reserve(page_map_bytes(recorded));
+	recorded->granule_record = kml_reserve(granule_map_bytes(recorded));
 	if (recorded->groups && recorded->extents && recorded->records && recorded->page_extent &&
 	    recorded->granule_record)
 		return &recorded->heap;
