@@ -605,15 +605,39 @@ void object_walk(const struct kml_heap *base, kml_visit *visit, void *context)
 /* What the walk shows of runs, against the books. */
 struct census {
 	const struct object_heap *heap;
+	struct kml_error *error;
+	bool is_good;
 	uint64_t run_granted_bytes, page_bytes;
 };
+
+/* All pages of a block have one owner in the page map; a free block has none, which its first page stands for. */
+static bool has_one_owner(struct census *census, const struct kml_block *block, const void *owner)
+{
+	const struct object_heap *heap = census->heap;
+	bool is_free = block->state == KML_BLOCK_FREE;
+	uint64_t limit_bytes = is_free ? heap->page_bytes : block->size_bytes;
+	for (uint64_t offset = 0; offset + heap->page_bytes <= limit_bytes; offset += heap->page_bytes)
+		if (kml_arena_page(heap->arena, block->address + offset)->owner != (is_free ? NULL : owner))
+			return kml_fail(census->error,
+					"the page at %" PRIu64 " of the block at %" PRIu64 " of %" PRIu64
+					" bytes (%s) is marked as another's",
+					block->address + offset, block->address, block->size_bytes,
+					is_free ? "free" : "granted");
+	return true;
+}
 
 static bool count_backing(void *context, const struct kml_block *block)
 {
 	struct census *census = context;
-	if (block->state != KML_BLOCK_GRANTED)
+	const struct object_strategy *strategy = census->heap->strategy;
+	if (block->state != KML_BLOCK_GRANTED && block->state != KML_BLOCK_FREE)
 		return true;
-	const void *owner = kml_arena_page(census->heap->arena, block->address)->owner;
+	void *owner = kml_arena_page(census->heap->arena, block->address)->owner;
+	census->is_good = has_one_owner(census, block, owner);
+	if (!census->is_good || block->state == KML_BLOCK_FREE)
+		return census->is_good;
+	if (owner && owner != VMALLOC_OWNER && strategy->run_validate)
+		census->is_good = strategy->run_validate(census->heap, owner, census->error);
 	/* Of a block in an area the caller has the whole pages. */
 	uint64_t rounding_bytes = block->size_bytes % census->heap->page_bytes;
 	if (!owner)
@@ -623,14 +647,16 @@ static bool count_backing(void *context, const struct kml_block *block)
 		census->run_granted_bytes += rounding_bytes;
 	} else
 		census->run_granted_bytes += block->size_bytes;
-	return true;
+	return census->is_good;
 }
 
 bool object_validate(const struct kml_heap *base, struct kml_error *error)
 {
 	const struct object_heap *heap = object_heap_of(base);
-	struct census census = {.heap = heap};
+	struct census census = {.heap = heap, .error = error, .is_good = true};
 	heap->backing->allocator->walk(heap->backing, count_backing, &census);
+	if (!census.is_good)
+		return false;
 	if (census.run_granted_bytes != heap->books.run_granted_bytes || census.page_bytes != heap->books.page_bytes)
 		return kml_fail(error,
 				"the page layer granted %" PRIu64 " bytes of slabs and %" PRIu64

@@ -102,6 +102,8 @@ struct object_strategy {
 	bool (*walk_run)(const struct object_heap *heap, void *run, kml_visit *visit, void *context);
 	/* Self-check of one cache; *error names what is broken. */
 	bool (*cache_validate)(const struct object_cache *cache, struct kml_error *error);
+	/* Of one run, before the caches: for what cache_validate cannot come by. Optional. */
+	bool (*run_validate)(const struct object_heap *heap, void *run, struct kml_error *error);
 	/* Of what belongs to no cache. Optional. */
 	bool (*heap_validate)(const struct object_heap *heap, struct kml_error *error);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocators/slab/parked.h"
 #include "kmemlab/support/error.h"
 
 /* struct slab_sheaf */
@@ -307,37 +308,47 @@ void sheaves_park(struct slub_cache *cache, uint64_t object, uint16_t index, boo
 
 /* --------------------------------------------------------------------------------------------------- checks */
 
-static bool check_sheaf(const struct slub_cache *cache, const struct sheaf *sheaf, uint64_t *parked,
-			struct kml_error *error)
+static bool gather_sheaf(const struct slub_cache *cache, const struct sheaf *sheaf, struct parked *parked,
+			 struct kml_error *error)
 {
-	const char *name = cache->slabs.cache.description.name;
-	for (uint32_t i = 0; i < size_of(sheaf); i++) {
-		uint64_t object = sheaf->objects[i];
-		const struct slab *slab = slab_of(cache->slabs.cache.heap, object);
-		if (!slab || slab->cache != &cache->slabs)
-			return kml_fail(error, "cache %s: a sheaf has %" PRIu64 ", no object of the cache", name,
-					object);
-		if (slab_is_granted(slab, slab_slot(slab, object)))
-			return kml_fail(error, "cache %s: a sheaf has the granted object %" PRIu64, name, object);
-	}
-	*parked += size_of(sheaf);
+	if (size_of(sheaf) > cache->sheaves->capacity)
+		return kml_fail(error, "cache %s: %u objects in a sheaf for %u", cache->slabs.cache.description.name,
+				sheaf->size, cache->sheaves->capacity);
+	for (uint32_t i = 0; i < size_of(sheaf); i++)
+		if (!parked_add(parked, sheaf->objects[i], "a sheaf", error))
+			return false;
 	return true;
 }
 
-bool sheaves_validate(const struct slub_cache *cache, struct kml_error *error)
+static bool gather_barn(const struct slub_cache *cache, const struct barn_list *list, struct parked *parked,
+			struct kml_error *error)
+{
+	uint32_t count = 0;
+	bool is_full = list == &cache->sheaves->full;
+	for (const struct sheaf *sheaf = list->first; sheaf && count <= list->count; sheaf = sheaf->next, count++) {
+		if (!is_full && sheaf->size > 0)
+			return kml_fail(error, "cache %s: an empty sheaf of the barn has %u objects",
+					cache->slabs.cache.description.name, sheaf->size);
+		if (!gather_sheaf(cache, sheaf, parked, error))
+			return false;
+	}
+	if (count == list->count)
+		return true;
+	return kml_fail(error, "cache %s: %u %s sheaves or more in the barn, which counts %u",
+			cache->slabs.cache.description.name, count, is_full ? "full" : "empty", list->count);
+}
+
+bool sheaves_gather(const struct slub_cache *cache, struct parked *parked, struct kml_error *error)
 {
 	const struct sheaves *sheaves = cache->sheaves;
-	const char *name = cache->slabs.cache.description.name;
-	uint64_t parked = 0;
 	for (uint32_t cpu = 0; cpu < sheaves->cpu_count; cpu++)
-		if (!check_sheaf(cache, sheaves->cpus[cpu].main, &parked, error) ||
-		    !check_sheaf(cache, sheaves->cpus[cpu].spare, &parked, error))
+		if (!gather_sheaf(cache, sheaves->cpus[cpu].main, parked, error) ||
+		    !gather_sheaf(cache, sheaves->cpus[cpu].spare, parked, error))
 			return false;
-	for (const struct sheaf *sheaf = sheaves->full.first; sheaf; sheaf = sheaf->next)
-		if (!check_sheaf(cache, sheaf, &parked, error))
-			return false;
-	if (parked != cache->parked)
-		return kml_fail(error, "cache %s: %" PRIu64 " objects in sheaves, %" PRIu64 " by the counter", name,
-				parked, cache->parked);
+	if (!gather_barn(cache, &sheaves->full, parked, error) || !gather_barn(cache, &sheaves->empty, parked, error))
+		return false;
+	if (parked->count != cache->parked)
+		return kml_fail(error, "cache %s: %" PRIu64 " objects in sheaves, %" PRIu64 " by the counter",
+				cache->slabs.cache.description.name, parked->count, cache->parked);
 	return true;
 }

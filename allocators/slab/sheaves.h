@@ -44,7 +44,8 @@ void sheaves_flush_barn(struct slub_cache *cache);
  * goes where a full one goes first; or into the barn's newest. */
 void sheaves_park(struct slub_cache *cache, uint64_t object, uint16_t cpu, bool on_node);
 
-/* Every object parked is of a slab of the cache, granted to nobody, and counted. O(parked). */
-bool sheaves_validate(const struct slub_cache *cache, struct kml_error *error);
+struct parked;
+/* What every sheaf keeps, for the cache's self-check; false and *error when the sheaves themselves are broken. */
+bool sheaves_gather(const struct slub_cache *cache, struct parked *parked, struct kml_error *error);
 
 #endif

@@ -146,8 +146,31 @@ static void a_granted_object_in_a_sheaf_is_found(void **state)
 	open_named(&test, SPEC, "vm_area_struct");
 	uint64_t object = take(&test, 0);
 	sheaves_park(cache_of(&test), object, 1, false);
-	assert_false(sheaves_validate(cache_of(&test), &error));
-	assert_non_null(strstr(error.text, "granted"));
+	assert_false(test.allocator->validate(test.heap, &error));
+	assert_non_null(strstr(error.text, "is granted"));
+	kml_shadow_destroy(test.shadow);
+	kml_stack_destroy(&test.stack);
+	kml_arena_destroy(test.arena);
+	kml_spec_free(test.spec);
+}
+
+/* What is in a sheaf is nowhere else: not in another one, and not on its slab. */
+static void an_object_in_two_places_is_found(void **state)
+{
+	(void)state;
+	struct test_stack test;
+	struct kml_error error;
+	open_named(&test, SPEC, "vm_area_struct");
+	uint64_t object = take(&test, 0);
+	give(&test, object, 0);
+	stack_check(&test);
+	struct slub_cache *cache = cache_of(&test);
+	sheaves_park(cache, object, 1, false);
+	assert_false(test.allocator->validate(test.heap, &error));
+	assert_non_null(strstr(error.text, "is parked twice"));
+	sheaves_flush_cpu(cache, 1); /* to its slab; cpu 0 still has it */
+	assert_false(test.allocator->validate(test.heap, &error));
+	assert_non_null(strstr(error.text, "free on its slab too"));
 	kml_shadow_destroy(test.shadow);
 	kml_stack_destroy(&test.stack);
 	kml_arena_destroy(test.arena);
@@ -163,6 +186,7 @@ int main(void)
 		cmocka_unit_test(drain_and_shrink_empty_the_sheaves),
 		cmocka_unit_test(only_those_who_ask_have_sheaves),
 		cmocka_unit_test(a_granted_object_in_a_sheaf_is_found),
+		cmocka_unit_test(an_object_in_two_places_is_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

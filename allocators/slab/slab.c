@@ -34,6 +34,7 @@
 
 #include "allocators/slab/guard.h"
 #include "allocators/slab/object_heap.h"
+#include "allocators/slab/parked.h"
 #include "allocators/slab/seed.h"
 #include "allocators/slab/slab_geometry.h"
 #include "allocators/slab/slab_run.h"
@@ -973,120 +974,104 @@ static bool walk_run(const struct object_heap *heap, void *run, kml_visit *visit
 }
 
 static bool check_slab(const struct kmem_cache *cache, const struct slab *slab, enum slab_list_name list,
-		       struct kml_error *error)
+		       const struct parked *parked, struct kml_error *error)
 {
 	static const char *const names[LISTS] = {"full", "partial", "free"};
 	if (slab->list != list || list != list_of(slab) || slab->cache != &cache->slabs)
 		return kml_fail(error, "cache %s, slab at %" PRIu64 ": on the %s list with %u of %u objects in use",
 				name_of(cache), slab->address, names[list], slab->in_use, slab->objects);
 	uint64_t bits[BITMAP_WORDS];
-	return slab_check(slab, false, error) && index_bitmap(slab, bits, error);
+	return slab_check(slab, error) && index_bitmap(slab, bits, error) &&
+	       parked_check_slab(parked, slab, bits, 0, error);
 }
 
 struct census {
 	uint64_t slabs, objects, in_use, live;
 };
 
-static bool check_lists(const struct kmem_cache *cache, struct census *census, struct kml_error *error)
+static bool check_lists(const struct kmem_cache *cache, const struct parked *parked, struct census *census,
+			struct kml_error *error)
 {
 	for (uint32_t list = 0; list < LISTS; list++) {
-		uint64_t count = 0;
+		if (!slab_list_check(&cache->lists[list], cache->slabs.slabs, name_of(cache), error))
+			return false;
 		for (const struct slab *slab = slab_list_first(&cache->lists[list]); slab;
 		     slab = slab_list_next(&cache->lists[list], slab)) {
-			if (!check_slab(cache, slab, (enum slab_list_name)list, error))
+			if (!check_slab(cache, slab, (enum slab_list_name)list, parked, error))
 				return false;
 			census->objects += slab->objects;
 			census->in_use += slab->in_use;
 			census->live += slab->live;
-			count++;
 		}
-		if (count != cache->lists[list].count)
-			return kml_fail(error, "cache %s: %" PRIu64 " slabs on list %u, counted as %" PRIu64,
-					name_of(cache), count, list, cache->lists[list].count);
-		census->slabs += count;
+		census->slabs += cache->lists[list].count;
 	}
 	return true;
 }
 
-static int compare_addresses(const void *left, const void *right)
+/* What all arrays keep. */
+static bool gather_arrays(const struct kmem_cache *cache, struct parked *parked, struct kml_error *error)
 {
-	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-	return a < b ? -1 : a > b;
-}
-
-static const char *fault_of_parked(const struct kmem_cache *cache, uint64_t object)
-{
-	const struct object_heap *heap = cache->slabs.cache.heap;
-	const struct slab *slab = object < heap->arena->size_bytes ? slab_of(heap, object) : NULL;
-	if (!slab || slab->cache != &cache->slabs)
-		return "is on no slab of its cache";
-	uint32_t slot = slab_slot(slab, object);
-	if (object < slab->first || slot >= slab->objects || slab_object(slab, slot) != object)
-		return "is no object";
-	if (slab_is_granted(slab, slot))
-		return "is granted";
-	for (uint32_t position = slab->in_use; position < slab->objects; position++)
-		if (index_read(slab, position) == slot)
-			return "is free on its slab too";
-	return NULL;
-}
-
-/* The entries of all arrays; *count of them. */
-static bool check_arrays(const struct kmem_cache *cache, uint64_t *count, struct kml_error *error)
-{
-	uint32_t arrays = cache->slabs.cache.heap->cpu_count + 1;
-	*count = 0;
-	for (uint32_t i = 0; i < arrays; i++) {
+	for (uint32_t i = 0; i <= cache->slabs.cache.heap->cpu_count; i++) {
 		const struct array_cache *array = &cache->arrays[i];
 		if (array->avail > array->limit)
 			return kml_fail(error, "cache %s: array %u has %u objects, its limit is %u", name_of(cache), i,
 					array->avail, array->limit);
-		*count += array->avail;
+		for (uint32_t entry = 0; entry < array->avail; entry++)
+			if (!parked_add(parked, array->entry[entry], "an array", error))
+				return false;
 	}
-	uint64_t *parked = malloc((*count + 1) * sizeof *parked), filled = 0;
-	if (!parked)
-		return kml_fail(error, "no memory to check the arrays of cache %s", name_of(cache));
-	for (uint32_t i = 0; i < arrays; i++) {
-		memcpy(parked + filled, cache->arrays[i].entry, cache->arrays[i].avail * sizeof *parked);
-		filled += cache->arrays[i].avail;
-	}
-	qsort(parked, filled, sizeof *parked, compare_addresses);
-	const char *fault = NULL;
-	uint64_t faulty = 0;
-	for (uint64_t i = 0; i < filled && !fault; i++) {
-		faulty = parked[i];
-		fault = i > 0 && parked[i - 1] == faulty ? "is there twice" : fault_of_parked(cache, faulty);
-	}
-	free(parked);
-	return !fault || kml_fail(error, "cache %s: array entry %" PRIu64 " %s", name_of(cache), faulty, fault);
+	return parked_sort(parked, error);
 }
 
-static bool cache_validate(const struct object_cache *object_cache, struct kml_error *error)
+/* The reaper comes by every cache once. */
+static bool check_reaped_list(const struct object_heap *heap, struct kml_error *error)
 {
-	const struct kmem_cache *cache = kmem_cache_of(object_cache);
-	struct census census = {0};
-	uint64_t parked;
-	if (!check_lists(cache, &census, error) || !check_arrays(cache, &parked, error))
-		return false;
+	const struct slab_heap *own = slab_heap_of(heap);
+	uint64_t open = 0, listed = 0;
+	for (uint32_t i = 0; i < heap->cache_count + KMALLOC_CACHES; i++)
+		open += heap->caches[i] != NULL; /* nothing is merged */
+	const struct kmem_cache *newer = NULL;
+	for (const struct kmem_cache *cache = own->newest; cache && listed <= open; cache = cache->older, listed++) {
+		if (cache->newer != newer)
+			break;
+		newer = cache;
+	}
+	if (listed == open && own->oldest == newer)
+		return true;
+	return kml_fail(error, "slab: %" PRIu64 " caches are open, the reaper's list has %" PRIu64 " in order", open,
+			listed);
+}
+
+static bool check_sums(const struct kmem_cache *cache, const struct census *census, struct kml_error *error)
+{
 	const struct slab_cache *slabs = &cache->slabs;
-	if (census.slabs != slabs->slabs || census.objects != slabs->total_objects ||
-	    census.objects - census.in_use != slabs->free_objects)
+	if (census->slabs != slabs->slabs || census->objects != slabs->total_objects ||
+	    census->objects - census->in_use != slabs->free_objects)
 		return kml_fail(error,
 				"cache %s: %" PRIu64 " slabs, %" PRIu64 " objects, %" PRIu64
 				" free on the lists; counted as %" PRIu64 ", %" PRIu64 ", %" PRIu64,
-				name_of(cache), census.slabs, census.objects, census.objects - census.in_use,
+				name_of(cache), census->slabs, census->objects, census->objects - census->in_use,
 				slabs->slabs, slabs->total_objects, slabs->free_objects);
-	if (census.live != object_cache->live || census.in_use != census.live + parked)
-		return kml_fail(error,
-				"cache %s: %" PRIu64 " objects in use on slabs, %" PRIu64 " granted there, %" PRIu64
-				" live, %" PRIu64 " in arrays",
-				name_of(cache), census.in_use, census.live, object_cache->live, parked);
+	if (census->live != slabs->cache.live)
+		return kml_fail(error, "cache %s: %" PRIu64 " objects granted on slabs, %" PRIu64 " counted",
+				name_of(cache), census->live, slabs->cache.live);
 	if (!cache->may_exceed_limit && slabs->free_objects > cache->free_limit && cache->lists[LIST_FREE].count > 0)
 		return kml_fail(error,
 				"cache %s: %" PRIu64 " objects free, limit %" PRIu64 ", but %" PRIu64
 				" empty slabs stay",
 				name_of(cache), slabs->free_objects, cache->free_limit, cache->lists[LIST_FREE].count);
 	return true;
+}
+
+static bool cache_validate(const struct object_cache *object_cache, struct kml_error *error)
+{
+	const struct kmem_cache *cache = kmem_cache_of(object_cache);
+	struct census census = {0};
+	struct parked parked = {.cache = &cache->slabs};
+	bool is_good = gather_arrays(cache, &parked, error) && check_lists(cache, &parked, &census, error) &&
+		       check_sums(cache, &census, error);
+	parked_free(&parked);
+	return is_good;
 }
 
 /* ------------------------------------------------------------------------------------ start in mid-life */
@@ -1221,6 +1206,7 @@ static const struct object_strategy slab_strategy = {
 	.cache_stats = cache_stats,
 	.walk_run = walk_run,
 	.cache_validate = cache_validate,
+	.heap_validate = check_reaped_list,
 	.seed = slab_seed,
 	.take_warm = take_warm,
 	.cache_settle = cache_settle,

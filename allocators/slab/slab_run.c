@@ -167,8 +167,7 @@ enum kml_status slab_resolve(const struct object_heap *heap, void *run, uint64_t
 
 /* ------------------------------------------------------------------------------------------- walk and check */
 
-/* A bit for each slot on the slab's chain, in a new bitmap; NULL without memory or when the chain is damaged. */
-static uint64_t *chain_bitmap(const struct slab *slab, struct kml_error *error)
+uint64_t *slab_chain_slots(const struct slab *slab, struct kml_error *error)
 {
 	uint64_t *bits = calloc(bitmap_words(slab->objects) + 1, sizeof *bits);
 	if (!bits) {
@@ -180,7 +179,7 @@ static uint64_t *chain_bitmap(const struct slab *slab, struct kml_error *error)
 	for (uint64_t object = slab->free_head; object != KML_NO_ADDRESS; object = *slab_link(slab, object)) {
 		uint32_t slot = slab_slot(slab, object);
 		const char *fault = NULL;
-		if (object < slab->first || slot >= slab->objects || slab_object(slab, slot) != object)
+		if (!slab_has_object(slab, object))
 			fault = "is no object of it";
 		else if (bits[slot / 64] >> slot % 64 & 1)
 			fault = "is there twice";
@@ -228,15 +227,16 @@ bool slab_walk_run(const struct object_heap *heap, void *run, kml_visit *visit, 
 {
 	(void)heap;
 	struct kml_error error;
-	uint64_t *free_slots = chain_bitmap(run, &error);
+	uint64_t *free_slots = slab_chain_slots(run, &error);
 	bool goes_on = slab_walk_slots(run, free_slots, visit, context);
 	free(free_slots);
 	return goes_on;
 }
 
-bool slab_check(const struct slab *slab, bool has_chain, struct kml_error *error)
+bool slab_check(const struct slab *slab, struct kml_error *error)
 {
-	const char *name = slab->cache->cache.description.name;
+	const struct slab_cache *cache = slab->cache;
+	const char *name = cache->cache.description.name;
 	uint32_t granted = 0;
 	for (uint64_t i = 0; i < bitmap_words(slab->objects); i++)
 		granted += (uint32_t)__builtin_popcountll(slab->granted[i]);
@@ -244,12 +244,34 @@ bool slab_check(const struct slab *slab, bool has_chain, struct kml_error *error
 		return kml_fail(error,
 				"cache %s, slab at %" PRIu64 ": %u granted, %u live, %u in use of %u: must not rise",
 				name, slab->address, granted, slab->live, slab->in_use, slab->objects);
+	uint64_t before_bytes = slab->first - slab->address, slots_bytes = slab->objects * cache->slot_bytes;
+	uint64_t after_bytes = cache->trailer_bytes + (uint64_t)slab->objects * cache->index_bytes;
+	if (slab->first < slab->address || before_bytes + slots_bytes + after_bytes > slab->used_bytes ||
+	    slab->used_bytes > slab->granted_bytes)
+		return kml_fail(error,
+				"cache %s, slab at %" PRIu64 ": %u slots of %" PRIu64 " bytes from %" PRIu64
+				" on and %" PRIu64 " bytes behind them, on %" PRIu64 " bytes of %" PRIu64,
+				name, slab->address, slab->objects, cache->slot_bytes, slab->first, after_bytes,
+				slab->used_bytes, slab->granted_bytes);
 	if (slab_of(slab->cache->cache.heap, slab->address) != slab)
 		return kml_fail(error, "cache %s, slab at %" PRIu64 ": its pages are not marked as its own", name,
 				slab->address);
-	if (!has_chain)
+	return true;
+}
+
+bool slab_list_check(const struct slab_list *list, uint64_t most, const char *name, struct kml_error *error)
+{
+	uint64_t count = 0;
+	const struct slab_link *before = &list->head;
+	for (const struct slab_link *link = before->next; link != &list->head; link = link->next) {
+		if (link->prev != before || ++count > most)
+			return kml_fail(error,
+					"cache %s: link %" PRIu64 " of a list of slabs leads back to another, or the "
+					"list is longer than the %" PRIu64 " slabs there are",
+					name, count, most);
+		before = link;
+	}
+	if (count == list->count && list->head.prev == before)
 		return true;
-	uint64_t *free_slots = chain_bitmap(slab, error);
-	free(free_slots);
-	return free_slots != NULL;
+	return kml_fail(error, "cache %s: %" PRIu64 " slabs on a list that counts %" PRIu64, name, count, list->count);
 }

@@ -12,7 +12,8 @@
  * The free list of SLUB and Solaris is a chain through the free objects (slab_push, slab_pop); SLAB keeps indices of
  * its own and tells only the numbers (slab_count).
  *
- * Invariants (slab_check): live <= in_use <= objects; the chain has objects - in_use slots, none granted, none twice.
+ * Invariants: live <= in_use <= objects, live as many as are granted, all slots on its pages (slab_check); the chain
+ * has objects - in_use slots, none granted, none twice (slab_chain_slots).
  */
 #ifndef KMEMLAB_SLAB_SLAB_RUN_H
 #define KMEMLAB_SLAB_SLAB_RUN_H
@@ -142,6 +143,13 @@ static inline uint32_t slab_slot(const struct slab *slab, uint64_t object)
 	return (uint32_t)((object - slab->first) / slab->cache->slot_bytes);
 }
 
+/* Is it the address of an object of this slab's? */
+static inline bool slab_has_object(const struct slab *slab, uint64_t address)
+{
+	return address >= slab->first && slab_slot(slab, address) < slab->objects &&
+	       slab_object(slab, slab_slot(slab, address)) == address;
+}
+
 static inline struct slab *slab_of(const struct object_heap *heap, uint64_t address)
 {
 	return kml_arena_page(heap->arena, address)->owner;
@@ -224,8 +232,12 @@ bool slab_walk_slots(const struct slab *slab, const uint64_t *free_slots, kml_vi
 /* run_release. */
 void slab_release(void *run);
 
-/* The numbers and the chain of one slab (has_chain false: the numbers alone); *error names what is broken. O(objects).
- */
-bool slab_check(const struct slab *slab, bool has_chain, struct kml_error *error);
+/* The numbers and the place of one slab; *error names what is broken. O(objects). */
+bool slab_check(const struct slab *slab, struct kml_error *error);
+/* A bit for each slot on the slab's chain, in a new bitmap; NULL and *error without memory or when the chain is
+ * damaged. O(objects). */
+uint64_t *slab_chain_slots(const struct slab *slab, struct kml_error *error);
+/* The list's links back and its counter agree with its links, and no slab is on it after `most` others. O(slabs). */
+bool slab_list_check(const struct slab_list *list, uint64_t most, const char *name, struct kml_error *error);
 
 #endif

@@ -789,7 +789,7 @@ static void damage_is_named(void **state)
 
 	uint64_t entry = array->entry[0];
 	array->entry[0] = array->entry[1];
-	must_be_named("is there twice");
+	must_be_named("is parked twice");
 	array->entry[0] = object[10];
 	must_be_named("is granted");
 	array->entry[0] = entry + 8;
@@ -799,10 +799,51 @@ static void damage_is_named(void **state)
 	array->entry[0] = entry;
 	uint32_t avail = array->avail;
 	array->avail = avail - 1;
-	must_be_named("in arrays");
+	must_be_named("parked and 0 elsewhere");
 	array->avail = array->limit + 1;
 	must_be_named("its limit is");
 	array->avail = avail;
+
+	uint64_t on_slab = array->entry[--array->avail];
+	free_block(cache, &on_slab, 1, 0);
+	check();
+	array->entry[array->avail++] = on_slab;
+	must_be_named("is parked and free on its slab too");
+	array->avail--;
+	finish();
+}
+
+static void a_cache_that_the_reaper_misses_is_named(void **state)
+{
+	(void)state;
+	start("slab");
+	open_cache(0, 1024);
+	open_cache(1, 2048);
+	check();
+	struct slab_heap *own = slab_heap_of(object_heap_of(heap));
+	own->newest = own->newest->older;
+	must_be_named("2 caches are open, the reaper's list has");
+	own->newest = own->newest->newer;
+	own->oldest->newer = NULL;
+	must_be_named("the reaper's list has 1 in order");
+	own->oldest->newer = own->newest;
+	finish();
+}
+
+static void a_page_of_another_owner_is_named(void **state)
+{
+	(void)state;
+	start("slab");
+	open_cache(0, 1024);
+	uint64_t object;
+	take_many(0, &object, 1);
+	struct object_heap *own = object_heap_of(heap);
+	void *owner = slab_of(own, object);
+	object_own_run(own, 0, MIB, owner); /* of every page, free ones too */
+	must_be_named("(free) is marked as another's");
+	object_own_run(own, 0, MIB, NULL);
+	object_own_run(own, ((struct slab *)owner)->address, ((struct slab *)owner)->granted_bytes, owner);
+	check();
 	finish();
 }
 
@@ -832,8 +873,15 @@ static void damaged_lists_are_named(void **state)
 	must_be_named("entry 2 of its index, 4, is no object of it");
 	entry[0] = 1;
 	cache->lists[LIST_FULL].count++;
-	must_be_named("slabs on list 0");
+	must_be_named("slabs on a list that counts");
 	cache->lists[LIST_FULL].count--;
+	struct slab_link *kept_link = partial->link.next;
+	partial->link.next = &partial->link;
+	must_be_named("leads back to another");
+	partial->link.next = kept_link;
+	partial->used_bytes -= 1024;
+	must_be_named("4 slots of 1024 bytes");
+	partial->used_bytes += 1024;
 	cache->slabs.free_objects++;
 	must_be_named("counted as");
 	cache->slabs.free_objects--;
@@ -877,6 +925,8 @@ int main(void)
 		cmocka_unit_test(batch_beyond_the_limit_is_refused),
 		cmocka_unit_test(every_index_survives_a_long_run),
 		cmocka_unit_test(damage_is_named),
+		cmocka_unit_test(a_cache_that_the_reaper_misses_is_named),
+		cmocka_unit_test(a_page_of_another_owner_is_named),
 		cmocka_unit_test(damaged_lists_are_named),
 	};
 	return cmocka_run_group_tests_name("slab", tests, NULL, NULL);

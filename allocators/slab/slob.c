@@ -173,6 +173,16 @@ static uint32_t free_next(const struct slob_heap *slob, const struct slob_run *r
 	return (uint32_t)(index < 0 ? -index : read_index(slob, run, unit + 1));
 }
 
+/* The same where it is relied on. */
+static uint32_t sound_free_next(const struct slob_heap *slob, const struct slob_run *run, uint32_t unit)
+{
+	uint32_t next = free_next(slob, run, unit);
+	KML_CHECK(next > unit && next <= run->total_units,
+		  "slob page at %" PRIu64 ": its free list leads from unit %u to %u: a free block was written to",
+		  run->address, unit, next);
+	return next;
+}
+
 /* `next` follows the free block `previous`, or is the first. */
 static void link_free(const struct slob_heap *slob, struct slob_run *run, uint32_t previous, uint32_t next)
 {
@@ -379,7 +389,7 @@ static uint32_t cut_block(const struct slob_heap *slob, struct slob_run *run, ui
 {
 	uint32_t start = current + skipped;
 	uint32_t left_units = free_units(slob, run, current) - skipped - units;
-	uint32_t next = free_next(slob, run, current);
+	uint32_t next = sound_free_next(slob, run, current);
 	if (left_units > 0) {
 		set_free(slob, run, start + units, left_units, next);
 		next = start + units;
@@ -399,7 +409,8 @@ static uint32_t page_take(struct slob_heap *slob, struct slob_run *run, const st
 {
 	uint32_t units = units_of(slob, demand->size_bytes);
 	uint32_t previous = SLOB_NONE, largest_units = 0;
-	for (uint32_t current = run->first_free; current != run->total_units; current = free_next(slob, run, current)) {
+	for (uint32_t current = run->first_free; current != run->total_units;
+	     current = sound_free_next(slob, run, current)) {
 		uint32_t found_units = free_units(slob, run, current);
 		uint32_t skipped = units_to_align(slob, current, demand);
 		slob->heap.books.steps++;
@@ -474,12 +485,12 @@ static void merge_free(struct slob_heap *slob, struct slob_run *run, uint32_t un
 	uint32_t previous = SLOB_NONE, next = run->first_free;
 	while (next < unit) {
 		previous = next;
-		next = free_next(slob, run, next);
+		next = sound_free_next(slob, run, next);
 		slob->heap.books.steps++;
 	}
 	if (unit + units == next && next != run->total_units) {
 		units += free_units(slob, run, next);
-		next = free_next(slob, run, next);
+		next = sound_free_next(slob, run, next);
 	}
 	uint32_t previous_units = previous == SLOB_NONE ? 0 : free_units(slob, run, previous);
 	if (previous_units > 0 && previous + previous_units == unit) {
@@ -769,19 +780,26 @@ static bool visit_free(const struct slob_heap *slob, const struct slob_run *run,
 	return visit(context, &shown);
 }
 
+/* The free block after this one; of a damaged list the end, where it does not lead on. */
+static uint32_t shown_free_next(const struct slob_heap *slob, const struct slob_run *run, uint32_t unit)
+{
+	uint32_t next = free_next(slob, run, unit);
+	return next > unit && next <= run->total_units ? next : run->total_units;
+}
+
 static bool slob_walk_run(const struct object_heap *heap, void *owner, kml_visit *visit, void *context)
 {
 	const struct slob_heap *slob = slob_of(heap);
 	const struct slob_run *run = owner;
 	uint32_t hole = run->free_units > 0 ? run->first_free : run->total_units;
 	for (uint32_t slot = 0; slot < run->block_count; slot++) {
-		for (; hole < run->blocks[slot].unit; hole = free_next(slob, run, hole))
+		for (; hole < run->blocks[slot].unit; hole = shown_free_next(slob, run, hole))
 			if (!visit_free(slob, run, hole, visit, context))
 				return false;
 		if (!visit_block(slob, run, &run->blocks[slot], visit, context))
 			return false;
 	}
-	for (; hole < run->total_units; hole = free_next(slob, run, hole))
+	for (; hole < run->total_units; hole = shown_free_next(slob, run, hole))
 		if (!visit_free(slob, run, hole, visit, context))
 			return false;
 	return true;

@@ -232,6 +232,10 @@ static void deactivate(struct slub_cache *cache, struct slub_cpu *cpu, uint16_t 
 	for (uint64_t object = cpu->freelist; object != KML_NO_ADDRESS; object = *slub_link(cache, object)) {
 		last = object;
 		returned++;
+		KML_CHECK((uint32_t)returned <= slab->in_use,
+			  "cache %s, slab at %" PRIu64 ": the free list of cpu %u runs in a circle: a free object was "
+			  "written to",
+			  cache->slabs.cache.description.name, slab->address, index);
 	}
 	if (returned > 0) {
 		*slub_link(cache, last) = slab->free_head;
@@ -600,6 +604,8 @@ static void slub_cache_close(struct object_cache *base)
 		remove_partial(cache, slab);
 		discard(cache, slab, 0);
 	}
+	KML_CHECK(cache->slabs.slabs == 0, "cache %s: %" PRIu64 " slabs stay although no object is live",
+		  base->description.name, cache->slabs.slabs);
 }
 
 /* mm/slab_common.c: find_mergeable. As far as a description tells: those of kmalloc (user copies), with a constructor
@@ -832,6 +838,7 @@ static const struct object_strategy slub_strategy = {
 	.cache_stats = slub_cache_stats,
 	.walk_run = slab_walk_run,
 	.cache_validate = slub_cache_validate,
+	.run_validate = slub_run_validate,
 	.seed = slub_seed,
 	.take_warm = slub_take_warm,
 	.cache_settle = slub_cache_settle,

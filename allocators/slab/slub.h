@@ -135,5 +135,7 @@ void slub_flush_cpu(struct slub_cache *cache, uint16_t cpu);
 
 /* slub_check.c, of the strategy's table: every list, state and counter of the cache. O(objects). */
 bool slub_cache_validate(const struct object_cache *base, struct kml_error *error);
+/* Of one slab: whether it may be on no list. */
+bool slub_run_validate(const struct object_heap *heap, void *run, struct kml_error *error);
 
 #endif

@@ -591,6 +591,32 @@ static void lost_slab(struct slub_cache *cache, struct slab *node, struct slab *
 	cache->cpus[0].partial_slabs = 0;
 }
 
+static void lost_object(struct slub_cache *cache, struct slab *node, struct slab *parked, struct slab *own)
+{
+	(void)node, (void)parked, (void)own;
+	cache->cpus[0].freelist = *slub_link(cache, cache->cpus[0].freelist);
+}
+
+static void lost_free_objects(struct slub_cache *cache, struct slab *node, struct slab *parked, struct slab *own)
+{
+	(void)cache, (void)node, (void)own;
+	parked->free_head = *slab_link(parked, parked->free_head);
+	slab_count(parked, 1);
+}
+
+static void full_without_being_it(struct slub_cache *cache, struct slab *node, struct slab *parked, struct slab *own)
+{
+	(void)node, (void)own;
+	lost_slab(cache, node, parked, own);
+	parked->list = SLUB_FULL;
+}
+
+static void too_many_slots(struct slub_cache *cache, struct slab *node, struct slab *parked, struct slab *own)
+{
+	(void)cache, (void)parked, (void)own;
+	node->first += 8;
+}
+
 /* Each kind of damage is found and named; nobody stumbles over it. */
 static void damage_is_found(void **state)
 {
@@ -607,7 +633,11 @@ static void damage_is_found(void **state)
 					cpu_list_count,
 					cpu_partials_in_circle,
 					slots_in_use,
-					lost_slab};
+					lost_slab,
+					lost_object,
+					lost_free_objects,
+					full_without_being_it,
+					too_many_slots};
 	for (size_t i = 0; i < sizeof plants / sizeof plants[0]; i++) {
 		struct test_stack test;
 		struct kml_error error = {{0}};

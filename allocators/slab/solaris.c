@@ -42,6 +42,7 @@
 #include <string.h>
 
 #include "allocators/slab/guard.h"
+#include "allocators/slab/parked.h"
 #include "allocators/slab/seed.h"
 #include "kmemlab/support/round.h"
 
@@ -622,6 +623,14 @@ static void solaris_cache_shrink(struct object_cache *base)
 		purge(cache);
 }
 
+static void solaris_cache_close(struct object_cache *base)
+{
+	struct solaris_cache *cache = cache_of(base);
+	solaris_cache_shrink(base);
+	KML_CHECK(cache->slabs.slabs == 0, "cache %s: %" PRIu64 " slabs stay although no object is live",
+		  base->description.name, cache->slabs.slabs);
+}
+
 static void solaris_cache_drain(struct object_cache *base, uint16_t cpu)
 {
 	struct solaris_cache *cache = cache_of(base);
@@ -693,8 +702,9 @@ static uint64_t *free_bitmap(const struct slab *slab, struct kml_error *error)
 		return NULL;
 	}
 	for (const struct bufctl *bufctl = index->first; bufctl; bufctl = bufctl->next) {
-		uint32_t slot = (uint32_t)(bufctl - index->bufctl);
-		if (count == slab->objects || slab_is_granted(slab, slot) || (bits[slot / 64] >> slot % 64 & 1))
+		uint64_t slot = (uint64_t)(bufctl - index->bufctl);
+		if (slot >= slab->objects || slab_is_granted(slab, (uint32_t)slot) ||
+		    bufctl->address != slab_object(slab, (uint32_t)slot) || (bits[slot / 64] >> slot % 64 & 1))
 			break;
 		bits[slot / 64] |= 1ull << slot % 64;
 		count++;
@@ -719,54 +729,44 @@ static bool solaris_walk_run(const struct object_heap *heap, void *run, kml_visi
 	return goes_on;
 }
 
-static bool check_slabs(const struct solaris_cache *cache, uint8_t list, uint64_t *parked, struct kml_error *error)
+static bool check_slab(const struct slab *slab, const struct parked *parked, struct kml_error *error)
+{
+	if (!slab_check(slab, error))
+		return false;
+	uint64_t *bits = slab->index ? free_bitmap(slab, error) : slab_chain_slots(slab, error);
+	bool is_good = bits && parked_check_slab(parked, slab, bits, 0, error);
+	free(bits);
+	return is_good;
+}
+
+static bool check_slabs(const struct solaris_cache *cache, uint8_t list, const struct parked *parked,
+			struct kml_error *error)
 {
 	const struct slab_list *slabs = list == LIST_PARTIAL ? &cache->partial : &cache->complete;
-	uint64_t count = 0;
+	const char *name = cache->slabs.cache.description.name;
+	if (!slab_list_check(slabs, cache->slabs.slabs, name, error))
+		return false;
 	for (const struct slab *slab = slab_list_first(slabs); slab; slab = slab_list_next(slabs, slab)) {
 		bool is_complete = slab->in_use == slab->objects;
-		if (++count > slabs->count || slab->list != list || is_complete != (list == LIST_COMPLETE) ||
+		if (slab->list != list || slab->cache != &cache->slabs || is_complete != (list == LIST_COMPLETE) ||
 		    slab->in_use == 0)
 			return kml_fail(error,
 					"cache %s: the slab at %" PRIu64
-					" with %u of %u objects out is on the list of %s "
-					"slabs",
-					cache->slabs.cache.description.name, slab->address, slab->in_use, slab->objects,
+					" with %u of %u objects out is on the list of %s slabs",
+					name, slab->address, slab->in_use, slab->objects,
 					list == LIST_COMPLETE ? "complete" : "partial");
-		if (!slab_check(slab, !slab->index, error))
+		if (!check_slab(slab, parked, error))
 			return false;
-		uint64_t *bits = slab->index ? free_bitmap(slab, error) : NULL;
-		if (slab->index && !bits)
-			return false;
-		free(bits);
-		*parked += slab->in_use - slab->live;
 	}
 	return true;
 }
 
-/* Objects of all magazines, one after the other. */
-struct parked {
-	const struct solaris_cache *cache;
-	uint64_t *objects;
-	uint64_t count, limit;
-};
-
 static bool gather_magazine(struct parked *parked, const struct magazine *magazine, int64_t rounds,
 			    struct kml_error *error)
 {
-	const struct slab_cache *slabs = &parked->cache->slabs;
-	for (int64_t round = 0; round < rounds; round++) {
-		uint64_t object = magazine->round[round];
-		const struct slab *slab =
-			object < slabs->cache.heap->arena->size_bytes ? slab_of(slabs->cache.heap, object) : NULL;
-		if (parked->count == parked->limit || !slab || slab->cache != slabs ||
-		    slab_object(slab, slab_slot(slab, object)) != object ||
-		    slab_is_granted(slab, slab_slot(slab, object)))
-			return kml_fail(error,
-					"cache %s: round %" PRId64 " of a magazine, %" PRIu64 ", is no parked object",
-					slabs->cache.description.name, round, object);
-		parked->objects[parked->count++] = object;
-	}
+	for (int64_t round = 0; round < rounds; round++)
+		if (!parked_add(parked, magazine->round[round], "a magazine", error))
+			return false;
 	return true;
 }
 
@@ -774,84 +774,64 @@ static bool gather_depot(struct parked *parked, const struct depot_list *list, i
 			 struct kml_error *error)
 {
 	uint64_t count = 0;
-	for (const struct magazine *magazine = list->first; magazine; magazine = magazine->next)
-		if (++count > list->total || !gather_magazine(parked, magazine, rounds, error))
-			break;
-	if (error->text[0])
-		return false;
+	for (const struct magazine *magazine = list->first; magazine && count <= list->total; count++) {
+		if (!gather_magazine(parked, magazine, rounds, error))
+			return false;
+		magazine = magazine->next;
+	}
 	if (count != list->total || list->minimum > list->total)
 		return kml_fail(error,
-				"cache %s: %" PRIu64 " %s magazines in the depot, %" PRIu64 " counted, %" PRIu64
+				"cache %s: %" PRIu64 " %s magazines or more in the depot, %" PRIu64 " counted, %" PRIu64
 				" at least",
-				parked->cache->slabs.cache.description.name, count, name, list->total, list->minimum);
+				parked->cache->cache.description.name, count, name, list->total, list->minimum);
 	return true;
 }
 
-static bool gather(struct parked *parked, struct kml_error *error)
+static bool gather_cpu(const struct solaris_cache *cache, uint32_t number, struct parked *parked,
+		       struct kml_error *error)
 {
-	const struct solaris_cache *cache = parked->cache;
-	const char *name = cache->slabs.cache.description.name;
-	for (uint32_t i = 0; i < cache->slabs.cache.heap->cpu_count; i++) {
-		const struct magazine_cpu *cpu = &cache->cpus[i];
-		int32_t most = (int32_t)cache->rounds;
-		if ((cpu->loaded ? cpu->rounds < 0 || cpu->rounds > most : cpu->rounds != -1) ||
-		    (cpu->previous ? cpu->previous_rounds != 0 && cpu->previous_rounds != most
-				   : cpu->previous_rounds != -1))
-			return kml_fail(error, "cache %s, cpu %u: %d and %d rounds in magazines of %d", name, i,
-					cpu->rounds, cpu->previous_rounds, most);
-		if (!gather_magazine(parked, cpu->loaded, cpu->rounds, error) ||
-		    !gather_magazine(parked, cpu->previous, cpu->previous_rounds, error))
+	const struct magazine_cpu *cpu = &cache->cpus[number];
+	int32_t most = (int32_t)cache->rounds;
+	bool loaded_is_good = cpu->loaded ? cpu->rounds >= 0 && cpu->rounds <= most : cpu->rounds == -1;
+	bool previous_is_good =
+		cpu->previous ? cpu->previous_rounds == 0 || cpu->previous_rounds == most : cpu->previous_rounds == -1;
+	if (!loaded_is_good || !previous_is_good)
+		return kml_fail(error, "cache %s, cpu %u: %d and %d rounds in magazines of %d",
+				cache->slabs.cache.description.name, number, cpu->rounds, cpu->previous_rounds, most);
+	return gather_magazine(parked, cpu->loaded, cpu->rounds, error) &&
+	       gather_magazine(parked, cpu->previous, cpu->previous_rounds, error);
+}
+
+static bool gather(const struct solaris_cache *cache, struct parked *parked, struct kml_error *error)
+{
+	for (uint32_t cpu = 0; cache->cpus && cpu < cache->slabs.cache.heap->cpu_count; cpu++)
+		if (!gather_cpu(cache, cpu, parked, error))
 			return false;
-	}
 	return gather_depot(parked, &cache->full, cache->rounds, "full", error) &&
-	       gather_depot(parked, &cache->empty, 0, "empty", error);
+	       gather_depot(parked, &cache->empty, 0, "empty", error) && parked_sort(parked, error);
 }
 
-static int compare_addresses(const void *left, const void *right)
+static bool check_sums(const struct solaris_cache *cache, uint64_t parked, struct kml_error *error)
 {
-	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-	return (a > b) - (a < b);
-}
-
-static bool check_magazines(const struct solaris_cache *cache, uint64_t expected, struct kml_error *error)
-{
-	struct kml_error found = {{0}};
-	struct parked parked = {.cache = cache, .objects = calloc(expected + 1, sizeof(uint64_t)), .limit = expected};
-	if (!parked.objects)
-		return kml_fail(error, "no memory to check %" PRIu64 " parked objects", expected);
-	bool is_good = gather(&parked, &found);
-	if (is_good && parked.count != expected)
-		is_good = kml_fail(&found, "cache %s: %" PRIu64 " objects in magazines, %" PRIu64 " missing from slabs",
-				   cache->slabs.cache.description.name, parked.count, expected);
-	qsort(parked.objects, is_good ? parked.count : 0, sizeof *parked.objects, compare_addresses);
-	for (uint64_t i = 1; is_good && i < parked.count; i++)
-		if (parked.objects[i] == parked.objects[i - 1])
-			is_good = kml_fail(&found, "cache %s: the object at %" PRIu64 " is parked twice",
-					   cache->slabs.cache.description.name, parked.objects[i]);
-	free(parked.objects);
-	if (!is_good && error)
-		*error = found;
-	return is_good;
+	const struct slab_cache *slabs = &cache->slabs;
+	if (cache->partial.count + cache->complete.count == slabs->slabs &&
+	    slabs->total_objects - slabs->free_objects == slabs->cache.live + parked)
+		return true;
+	return kml_fail(error,
+			"cache %s: %" PRIu64 " slabs on lists of %" PRIu64 "; %" PRIu64 " objects live and %" PRIu64
+			" parked, %" PRIu64 " out of slabs",
+			slabs->cache.description.name, cache->partial.count + cache->complete.count, slabs->slabs,
+			slabs->cache.live, parked, slabs->total_objects - slabs->free_objects);
 }
 
 static bool solaris_cache_validate(const struct object_cache *base, struct kml_error *error)
 {
 	const struct solaris_cache *cache = cache_of(base);
-	const struct slab_cache *slabs = &cache->slabs;
-	uint64_t parked = 0;
-	if (!check_slabs(cache, LIST_PARTIAL, &parked, error) || !check_slabs(cache, LIST_COMPLETE, &parked, error))
-		return false;
-	if (cache->partial.count + cache->complete.count != slabs->slabs ||
-	    slabs->total_objects - slabs->free_objects != base->live + parked)
-		return kml_fail(error,
-				"cache %s: %" PRIu64 " slabs on lists of %" PRIu64 "; %" PRIu64
-				" objects live and %" PRIu64 " parked, %" PRIu64 " out of slabs",
-				base->description.name, cache->partial.count + cache->complete.count, slabs->slabs,
-				base->live, parked, slabs->total_objects - slabs->free_objects);
-	if (cache->cpus)
-		return check_magazines(cache, parked, error);
-	return parked == 0 || kml_fail(error, "cache %s: %" PRIu64 " objects are parked without magazines",
-				       base->description.name, parked);
+	struct parked parked = {.cache = &cache->slabs};
+	bool is_good = gather(cache, &parked, error) && check_slabs(cache, LIST_PARTIAL, &parked, error) &&
+		       check_slabs(cache, LIST_COMPLETE, &parked, error) && check_sums(cache, parked.count, error);
+	parked_free(&parked);
+	return is_good;
 }
 
 /* ------------------------------------------------------------------------------------------------- its table */
@@ -921,7 +901,7 @@ static const struct object_strategy strategy = {
 	.cache_bytes = sizeof(struct solaris_cache),
 	.start = solaris_start,
 	.cache_open = solaris_cache_open,
-	.cache_close = solaris_cache_shrink,
+	.cache_close = solaris_cache_close,
 	.cache_release = solaris_cache_release,
 	.run_release = slab_release,
 	.take = solaris_take,

@@ -3,6 +3,7 @@
  * stacks that the shadow model watches.
  */
 #include "allocators/slab/front_testing.h"
+#include "allocators/slab/solaris.c" /* NOLINT(bugprone-suspicious-include): damage is planted inside it */
 
 enum { DESCRIPTOR = 56, CACHE = 0, OTHER = 1 };
 #define SECOND 1000000000ull
@@ -609,6 +610,37 @@ static void a_damaged_free_list_is_found(void **state)
 	stack_close(&test);
 }
 
+/* Objects in magazines are parked, each once; the depot has as many magazines as it counts. */
+static void damaged_magazines_are_found(void **state)
+{
+	static const char *const names[] = {"is parked twice", "is granted", "is no object", "magazines or more",
+					    "rounds in magazines of 3"};
+	struct test_stack test;
+	(void)state;
+	open_on(&test, "solaris:magazine=3/binary", 64, 8);
+	park_three_magazines(&test);
+	uint64_t live = take_on(&test, 1);
+	struct solaris_cache *cache = cache_of(object_heap_of(test.heap)->caches[CACHE]);
+	struct magazine *full = cache->cpus[0].previous;
+	const uint64_t kept = full->round[0];
+	stack_check(&test);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		struct kml_error error = {{0}};
+		const uint64_t rounds[] = {full->round[1], live, kept + 8, kept, kept};
+		full->round[0] = rounds[i];
+		cache->full.total += i == 3;
+		cache->cpus[0].previous_rounds -= i == 4;
+		assert_false(test.allocator->validate(test.heap, &error));
+		if (!strstr(error.text, names[i]))
+			fail_msg("'%s' does not name '%s'", error.text, names[i]);
+		full->round[0] = kept;
+		cache->full.total -= i == 3;
+		cache->cpus[0].previous_rounds += i == 4;
+	}
+	stack_check(&test);
+	stack_close(&test);
+}
+
 /* ------------------------------------------------------------------------------------------------- at random */
 
 static void random_run(const char *spec)
@@ -686,6 +718,7 @@ int main(void)
 		cmocka_unit_test(warm_objects_share_slabs_as_recorded),
 		cmocka_unit_test(misuse_is_named),
 		cmocka_unit_test(a_damaged_free_list_is_found),
+		cmocka_unit_test(damaged_magazines_are_found),
 		cmocka_unit_test(random_runs_keep_every_invariant),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
