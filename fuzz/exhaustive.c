@@ -10,6 +10,7 @@
  *   the walk   address, size, state, class, owner and cpu of every block
  *   the probe  unless the walk tells all: for each cpu and kind of memory the addresses that allocs of the smallest
  *              class return, one after the other until one is refused
+ *   the frees  with more than one cpu: the walk after each free that is possible
  *
  * Two states of one hash behave alike:
  *
@@ -20,10 +21,10 @@
  *       the next class only when nothing smaller is left (what the split leaves is used up before the next is split);
  *       so the order in which the probe enters the free blocks is the order of every list.
  *   slab strategies, Linux mode: the probe of a cpu empties what that cpu has, then what all share, in their order; the
- *       walk shows what is parked where. Not shown are bounds between two lists of one cpu that are used one after the
- *       other, and counters (free_factor, batches, working sets), which is why equality is tested here, not only
- *       argued: whenever a way leads to a known state, in one of VERIFY_EVERY times every operation is done to both, and
- *       what it leads to must have one hash (merges_verified). A difference is reported as `congruence`.
+ *       walk shows what is parked where; the frees, what a cpu owns without having anything there (a full cpu slab).
+ *       Counters that rule the future remain (free_factor, batches, working sets), which is why equality is tested
+ *       here, not only argued: when a way leads to a known state, in one of VERIFY_EVERY times every operation is done
+ * to both, and what it leads to must have one hash (merges_verified). A difference is reported as `congruence`.
  *
  * A state is entered by its operations from an empty stack. Where the walk tells all, an operation is undone by its
  * inverse when the hash says that this leads back, and a stack that was drained is used again: by the same argument.
@@ -57,7 +58,7 @@ enum {
 	EDGES_MAX = 512,     /* operations that every state has: all but frees */
 	HISTORY_MAX = 12000, /* operations of one living stack; below PROGRAM_EVENTS_MAX */
 	DEPTH_MAX = 1000,
-	VERIFY_EVERY = 64,      /* ways to a known state; where the walk tells all: */
+	VERIFY_EVERY = 64, /* ways to a known state; where the walk tells all: */
 	VERIFY_WALK_EVERY = 1024,
 };
 #define NO_STATE KML_HASHMAP_NONE
@@ -126,6 +127,7 @@ struct search {
 	struct kml_spec *spec;
 	struct kml_arena *arena;
 	bool has_cache;
+	bool looks_ahead; /* the hash of a state has what each free leads to */
 	uint32_t page_bytes;
 
 	uint32_t edge_count, probe_count;
@@ -141,7 +143,7 @@ struct search {
 
 	struct living living;
 	bool is_living;
-	struct look here, there;
+	struct look here, there, ahead;
 };
 
 static const char cache_name[] = "tiny";
@@ -503,6 +505,19 @@ static void on_abort(int number)
 
 /* ---------------------------------------------------------------------------------------------- hash of a state */
 
+/* Every operation that a state has beside `edges`: the frees of what lives, each with its size. Their number. */
+static uint32_t list_frees(const struct search *search, struct edge *frees, uint32_t *sizes)
+{
+	const struct living *living = &search->living;
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < living->live_count; i++)
+		for (uint32_t cpu = 0; cpu < search->setup->cpu_count && count < EDGES_MAX; cpu++) {
+			sizes[count] = living->live[i].size_bytes;
+			frees[count++] = free_of(&living->live[i], (uint8_t)cpu);
+		}
+	return count;
+}
+
 static void hash_figures(const struct search *search, XXH3_state_t *hash)
 {
 	const struct kml_heap *heap = search->living.shadow->heap;
@@ -526,6 +541,22 @@ static void hash_probe(struct search *search, const struct edge *edge, XXH3_stat
 	} while (address != KML_NO_ADDRESS);
 }
 
+/* What each free would lead to. */
+static bool hash_frees(struct search *search, const struct way *way, XXH3_state_t *hash)
+{
+	struct edge frees[EDGES_MAX];
+	uint32_t sizes[EDGES_MAX];
+	uint32_t count = list_frees(search, frees, sizes);
+	for (uint32_t i = 0; i < count; i++) {
+		if (i > 0 && !enter(search, way))
+			return false;
+		apply(search, &frees[i]);
+		take_look(search, &search->ahead);
+		XXH3_128bits_update(hash, &search->ahead.hash, sizeof(search->ahead.hash));
+	}
+	return count == 0 || enter(search, way);
+}
+
 /* Of the state that the living stack is in, to which `way` leads. Where there are probes, the stack goes on. */
 static bool hash_state(struct search *search, const struct way *way, const struct look *look, XXH128_hash_t *out)
 {
@@ -536,6 +567,8 @@ static bool hash_state(struct search *search, const struct way *way, const struc
 	XXH3_128bits_reset(hash);
 	XXH3_128bits_update(hash, &look->hash, sizeof(look->hash));
 	hash_figures(search, hash);
+	if (search->looks_ahead && !hash_frees(search, way, hash))
+		return false;
 	for (uint32_t i = 0; i < search->probe_count; i++) {
 		if (i > 0 && !enter(search, way))
 			return false;
@@ -602,8 +635,8 @@ static bool may_refuse(const struct kml_heap *heap)
 
 /* NULL, or what is wrong with the answer to an alloc in the state that `here` shows: a request is granted when, and
  * only when, a big enough block is free. */
-static const char *judge_alloc(const struct search *search, const struct edge *edge, bool granted, char *text,
-			       size_t room)
+static const char *judge_alloc(const struct search *search, const struct edge *edge, bool granted, bool is_drained,
+			       char *text, size_t room)
 {
 	const struct look *here = &search->here;
 	const struct kml_heap *heap = search->living.shadow->heap;
@@ -612,7 +645,9 @@ static const char *judge_alloc(const struct search *search, const struct edge *e
 		struct kml_cache_stats stats = {0};
 		heap->allocator->cache_stats(heap, edge->cache, &stats);
 		uint64_t slab_bytes = (uint64_t)stats.pages_per_slab * search->page_bytes;
-		is_enough = here->has_free_object || (slab_bytes > 0 && here->largest_free_bytes >= slab_bytes);
+		bool is_shared = is_drained || search->setup->cpu_count == 1;
+		is_enough = (is_shared && here->has_free_object) ||
+			    (slab_bytes > 0 && here->largest_free_bytes >= slab_bytes);
 		is_there = here->has_cached || here->has_free_object || here->largest_free_bytes >= edge->value;
 	} else {
 		is_enough = here->largest_free_bytes >= edge->value;
@@ -627,19 +662,6 @@ static const char *judge_alloc(const struct search *search, const struct edge *e
 }
 
 /* -------------------------------------------------------------------------------------------------- the search */
-
-/* Every operation that a state has beside `edges`: the frees of what lives. Their number; `from`: with the bytes. */
-static uint32_t list_frees(const struct search *search, struct edge *frees, uint32_t *sizes)
-{
-	const struct living *living = &search->living;
-	uint32_t count = 0;
-	for (uint32_t i = 0; i < living->live_count; i++)
-		for (uint32_t cpu = 0; cpu < search->setup->cpu_count && count < EDGES_MAX; cpu++) {
-			sizes[count] = living->live[i].size_bytes;
-			frees[count++] = free_of(&living->live[i], (uint8_t)cpu);
-		}
-	return count;
-}
 
 /* The same operation after each of two ways to one state must lead to one state. */
 static bool verify_edge(struct search *search, struct way *a, struct way *b, const struct edge *edge, bool *alike)
@@ -693,7 +715,7 @@ static bool visit(struct search *search, uint32_t index, struct way *way, const 
 	search->result->transitions++;
 	bool granted = apply(search, edge) == KML_OK;
 	if (kml_shadow_ok(shadow, NULL) && edge->kind == EDGE_ALLOC)
-		wrong = judge_alloc(search, edge, granted, text, sizeof(text));
+		wrong = judge_alloc(search, edge, granted, false, text, sizeof(text));
 	take_look(search, &search->there);
 	if (wrong == NULL && edge->kind == EDGE_ALLOC && !granted && !search->here.has_cached &&
 	    !same_hash(search->here.hash, search->there.hash))
@@ -750,6 +772,24 @@ static bool try_edge(struct search *search, uint32_t index, struct way *way, con
 	return (stays && undo(search, edge, freed_bytes)) || enter(search, way);
 }
 
+/* With every cpu drained nothing is kept from anybody: is a request then granted when there is room? */
+static bool check_drained(struct search *search, uint32_t index, const struct way *way)
+{
+	const struct kml_allocator *allocator = search->living.shadow->heap->allocator;
+	const struct edge *alloc = &search->edges[0];
+	char text[256];
+	if (allocator->drain == NULL || search->setup->cpu_count == 1)
+		return true;
+	if (!enter(search, way))
+		return false;
+	for (uint32_t cpu = 0; cpu < search->setup->cpu_count; cpu++)
+		apply(search, &(struct edge){.kind = EDGE_DRAIN, .cpu = (uint8_t)cpu});
+	take_look(search, &search->here);
+	bool granted = apply(search, alloc) == KML_OK;
+	const char *wrong = judge_alloc(search, alloc, granted, true, text, sizeof(text));
+	return wrong == NULL || violation(search, index, &(struct edge){0}, wrong);
+}
+
 /* Along every edge of a state. */
 static bool expand(struct search *search, uint32_t index)
 {
@@ -767,7 +807,9 @@ static bool expand(struct search *search, uint32_t index)
 	for (uint32_t i = 0; i < free_count; i++)
 		if (!try_edge(search, index, &way, &frees[i], sizes[i]))
 			return false;
-	return drain_to_whole(search) || violation(search, index, &(struct edge){0}, NULL);
+	if (!drain_to_whole(search))
+		return violation(search, index, &(struct edge){0}, NULL);
+	return check_drained(search, index, &way);
 }
 
 static bool is_over(const struct search *search)
@@ -861,6 +903,7 @@ static bool prepare(struct search *search)
 	if (setup->units == 0 || setup->units > UNITS_MAX || setup->cpu_count == 0)
 		return kml_fail(search->error, "%u units: use 1 to %d", setup->units, UNITS_MAX);
 	search->has_cache = search->spec->layer[0]->cache_open != NULL && setup->cache_count > 0;
+	search->looks_ahead = setup->cpu_count > 1;
 	search->page_bytes = PAGE_BYTES;
 	uint64_t unit_bytes = setup->unit_bytes > 0 ? setup->unit_bytes : UNIT_BYTES;
 	search->arena = kml_arena_create(setup->units * unit_bytes, PAGE_BYTES, true, search->error);
