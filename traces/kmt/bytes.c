@@ -8,6 +8,7 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "kmemlab/support/planted.h"
 #include "traces/kmt/format.h"
 
 /* As PNG's: a high bit, both line ends and a control-Z tell what a transfer as text would do to the file. */
@@ -74,7 +75,7 @@ void kmt_put_text(struct kmt_bytes *bytes, const char *text)
 
 const uint8_t *kmt_get(struct kmt_bytes *bytes, size_t size)
 {
-	if (bytes->bad || size > bytes->used - bytes->at) {
+	if (bytes->bad || (!KML_PLANTED(kmt_length_unchecked) && size > bytes->used - bytes->at)) {
 		bytes->bad = true;
 		return NULL;
 	}
@@ -85,10 +86,11 @@ const uint8_t *kmt_get(struct kmt_bytes *bytes, size_t size)
 
 uint64_t kmt_get_long_varint(struct kmt_bytes *bytes)
 {
+	enum { LAST_SHIFT = KML_PLANTED(kmt_varint_shift) ? 70 : 63 };
 	uint64_t value = 0;
-	for (unsigned shift = 0; shift < 64; shift += 7) {
+	for (unsigned shift = 0; shift <= LAST_SHIFT; shift += 7) {
 		uint8_t byte = kmt_get_u8(bytes);
-		if (bytes->bad || (shift == 63 && byte > 1))
+		if (bytes->bad || (shift == LAST_SHIFT && byte > 1))
 			break;
 		value |= (uint64_t)(byte & 0x7f) << shift;
 		if (!(byte & 0x80))
@@ -181,7 +183,7 @@ bool kmt_unpack(struct kmt_bytes *in, struct kmt_bytes *raw, const struct kmt_by
 		return false;
 	*why = "a part has another length than it states";
 	if (mode == PART_RAW) {
-		if (stored != size)
+		if (!KML_PLANTED(kmt_raw_length_unchecked) && stored != size)
 			return false;
 		if (size)
 			memcpy(raw->data, data, size);

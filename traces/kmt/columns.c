@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "traces/kmt/model.h"
 
 enum anchor { ANCHOR_NEWEST, ANCHOR_CURSOR_OLDER, ANCHOR_CURSOR_NEWER, ANCHOR_OLDEST, ANCHORS };
@@ -86,7 +87,7 @@ static uint32_t walk_follow(const struct kmt_model *model, uint32_t list_index, 
 {
 	enum anchor anchor = code % ANCHORS;
 	uint32_t id = walk_start(model, &model->lists[list_index], anchor);
-	for (uint32_t steps = code / ANCHORS; steps && id != KMT_NONE; steps--)
+	for (uint32_t steps = code / ANCHORS; steps && (KML_PLANTED(kmt_walk_unbounded) || id != KMT_NONE); steps--)
 		id = walk_step(model, id, anchor);
 	return id;
 }
@@ -246,7 +247,8 @@ static bool shape_decode_new(struct kmt_model *model, struct kmt_bytes *in, stru
 	if ((shape->implied & ~allowed) || (shape->implied & both) == both)
 		return kml_fail(error, "a shape implies what it cannot (0x%x)", shape->implied);
 	/* What cannot be told by the later check of the event: values that do not fit, or index the lists. */
-	if (shape->op >= KMT_OP_COUNT || cache > model->cache_count || flags > UINT16_MAX || shape->order > 63)
+	if (shape->op >= KMT_OP_COUNT || (!KML_PLANTED(kmt_cache_unchecked) && cache > model->cache_count) ||
+	    flags > UINT16_MAX || shape->order > 63 + KML_PLANTED(kmt_order_off_by_one))
 		return kml_fail(error, "a shape has an unknown operation, cache, flag or order");
 	shape->cache = (uint16_t)(cache - 1);
 	shape->flags = (uint16_t)flags;
@@ -302,7 +304,7 @@ static bool address_decode(struct kmt_model *model, struct kmt_columns *columns,
 		if (event->address == KMT_NO_ADDRESS)
 			return kml_fail(error, "an address is recorded as not recorded");
 	} else {
-		if (code >= list->recent_count)
+		if (code >= list->recent_count + KML_PLANTED(kmt_recent_off_by_one))
 			return kml_fail(error, "recent address %u of %u", code, list->recent_count);
 		event->address = list->recent[list->recent_count - 1 - code];
 		kmt_recent_remove(list, code);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "traces/kmt/format.h"
 
 static const uint32_t cache_flags_known =
@@ -126,7 +127,7 @@ bool kmt_header_decode(struct kmt_bytes *in, struct kmt_origin *origin, struct k
 	uint32_t cache_count = get_u32(in);
 	if (in->bad || at_boot > 1)
 		return kml_fail(error, "the origin is damaged");
-	if (cache_count > KMT_CACHES_MAX)
+	if (!KML_PLANTED(kmt_cache_count_unchecked) && cache_count > KMT_CACHES_MAX)
 		return kml_fail(error, "%u caches: at most %u are possible", cache_count, KMT_CACHES_MAX);
 	*caches = calloc(cache_count + 1, sizeof **caches);
 	if (!*caches)

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "kmemlab/support/planted.h"
 #include "traces/kmt/model.h"
 
 /* ------------------------------------------------------------------------------------------------ life */
@@ -62,7 +63,7 @@ bool kmt_model_see(struct kmt_model *model, uint32_t id)
 		return true;
 	if (id >= model->object_capacity) {
 		uint64_t capacity = model->object_capacity ? model->object_capacity : 1024;
-		while (capacity <= id)
+		while (capacity + KML_PLANTED(kmt_object_table_short) <= id)
 			capacity *= 2;
 		struct kmt_object *objects = realloc(model->objects, capacity * sizeof *objects);
 		if (!objects)
