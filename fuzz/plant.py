@@ -12,6 +12,7 @@ import collections
 import csv
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -63,6 +64,19 @@ def proof(bug):
     if len(there) != 1:
         raise PlantError(f"{bug.name} has {len(there)} proofs: write {paths[0]} or, for a parser, {paths[1]}")
     return there[0]
+
+
+def oracle_of(printed, status):
+    """Which oracle spoke, by what the program printed and its exit status (judge.h has the names); "" when it passed."""
+    if status == 0:
+        return ""
+    for pattern, oracle in ((r"^kmemlab: ([^\s:]+): ", None), (": broken invariant: ", "check"), (": runtime error: ", "undefined"),
+                            ("LeakSanitizer: detected memory leaks", "leak"), (r"ERROR: libFuzzer: (\S+)", None),
+                            (r"ERROR: AddressSanitizer: (?:attempting )?([^\s:]+)", None)):
+        found = re.search(pattern, printed, re.MULTILINE)
+        if found:
+            return oracle or found.group(1)
+    return f"signal-{-status}" if status < 0 else f"exit-{status}"
 
 
 def run(words, folder):
