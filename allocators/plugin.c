@@ -11,6 +11,7 @@
 #include "allocators/registry.h"
 #include "allocators/registry_internal.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 static const char *missing_operation(const struct kml_allocator *allocator)
 {
@@ -63,13 +64,15 @@ static const char *fault_of_param(const struct kml_allocator *allocator, const s
 		return "has a name that is not of [a-z0-9_]";
 	if (bytes == 0)
 		return "is of an unknown type";
-	if (bytes > allocator->config_bytes || param->offset > allocator->config_bytes - bytes)
+	if ((!KML_PLANTED(plugin_config_underflow) && bytes > allocator->config_bytes) ||
+	    (!KML_PLANTED(plugin_offset_unchecked) && param->offset > allocator->config_bytes - bytes))
 		return "lies outside the configuration";
 	if (param->offset % align_bytes)
 		return "is not aligned in the configuration";
 	if (!param->default_text || !param->help)
 		return "has no default or no help";
-	if (param->type == KML_PARAM_CHOICE && (!param->choices || !param->choices[0]))
+	if (param->type == KML_PARAM_CHOICE &&
+	    ((!KML_PLANTED(plugin_choices_missing) && !param->choices) || !param->choices[0]))
 		return "has no choices";
 	if (param->type != KML_PARAM_CHOICE && param->minimum > param->maximum)
 		return "has a minimum above its maximum";

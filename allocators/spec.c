@@ -8,6 +8,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "kmemlab/support/nearest.h"
 
 static const uint64_t OBJECT_UNIT_BYTES = 16; /* a PAGES allocator that serves objects itself */
@@ -33,7 +34,7 @@ bool kml_parse_size(const char *text, uint64_t *size_bytes)
 		if (strcmp(end, "iB") == 0 || strcmp(end, "B") == 0)
 			end += strlen(end);
 	}
-	if (*end || value > UINT64_MAX >> shift)
+	if (*end || (!KML_PLANTED(spec_size_overflow) && value > UINT64_MAX >> shift))
 		return false;
 	*size_bytes = (uint64_t)value << shift;
 	return true;
@@ -72,7 +73,8 @@ static bool parse_sizes(const struct kml_param *param, const char *text, struct 
 	char *rest = copy;
 	for (char *token; (token = strsep(&rest, "+"));) {
 		uint64_t value;
-		if (sizes->count == KML_SIZES_MAX || !kml_parse_size(token, &value) || !in_range(param, value))
+		if ((!KML_PLANTED(spec_sizes_unchecked) && sizes->count == KML_SIZES_MAX) ||
+		    !kml_parse_size(token, &value) || !in_range(param, value))
 			return false;
 		if (sizes->count > 0 && value <= sizes->size_bytes[sizes->count - 1])
 			return false;
@@ -230,7 +232,7 @@ struct kml_spec *kml_spec_parse(const char *text, struct kml_error *error)
 		return NULL;
 	}
 	char copy[sizeof spec->text];
-	if (strlen(text) >= sizeof copy) {
+	if (strlen(text) >= sizeof copy + KML_PLANTED(spec_text_off_by_one)) {
 		kml_fail(error, "the spec '%.32s...' is longer than %zu bytes: shorten it", text, sizeof copy - 1);
 		goto fail;
 	}
@@ -238,7 +240,7 @@ struct kml_spec *kml_spec_parse(const char *text, struct kml_error *error)
 	strcpy(copy, text);
 	char *rest = copy;
 	for (char *token; (token = strsep(&rest, "/"));) {
-		if (spec->layer_count == KML_STACK_LAYERS) {
+		if (spec->layer_count == KML_STACK_LAYERS + KML_PLANTED(spec_layers_off_by_one)) {
 			kml_fail(error,
 				 "%s: more than %u layers: an object allocator over a page allocator is the most", text,
 				 KML_STACK_LAYERS);

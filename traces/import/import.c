@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "traces/import/internal.h"
 
 /* 52 bits of physical address less 12 of the page: beyond any architecture. */
@@ -173,8 +174,9 @@ bool import_add_event(struct import *import, const struct raw_event *event, stru
 	if (only_counted(import, event))
 		return true;
 	bool is_page = is_page_kind(event->kind);
-	if (event->cpu >= KMT_CPUS_MAX || (is_page && (event->order > IMPORT_ORDER_MAX || event->pfn >= PFN_MAX ||
-						       !is_aligned(event->pfn, event->order)))) {
+	if (event->cpu >= KMT_CPUS_MAX ||
+	    (is_page && ((!KML_PLANTED(import_order_unchecked) && event->order > IMPORT_ORDER_MAX) ||
+			 event->pfn >= PFN_MAX || !is_aligned(event->pfn, event->order)))) {
 		import_count(import, KMT_QUIRK_MALFORMED, 1);
 		return true;
 	}

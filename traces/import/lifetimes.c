@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "traces/import/internal.h"
 
 bool import_add_action(struct import *import, uint32_t event, enum kmt_op op, uint32_t lifetime, bool implicit,
@@ -174,7 +175,7 @@ static bool object_free(struct import *import, uint32_t event, struct kml_error 
 	struct lifetime *object = at_pointer(import, raw->place, &index);
 	if (object == NULL)
 		return free_warm(import, event, error);
-	if (!object->live) {
+	if (!object->live && !KML_PLANTED(lifetime_ends_twice)) {
 		import_count(import, KMT_QUIRK_UNTRACED_ALLOC, 1);
 		return true;
 	}

@@ -18,6 +18,7 @@
 #include <zstd.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "traces/import/import.h"
 #include "traces/import/tracepoint.h"
 
@@ -137,7 +138,7 @@ static bool take(struct cursor *cursor, void *value, size_t bytes)
 
 static bool take_part(struct cursor *cursor, uint64_t bytes, struct cursor *part)
 {
-	if (left(cursor) < bytes)
+	if (left(cursor) < (KML_PLANTED(perf_length_truncated) ? (uint32_t)bytes : bytes))
 		return false;
 	*part = (struct cursor){cursor->at, cursor->at + bytes};
 	cursor->at += bytes;
@@ -173,7 +174,8 @@ static bool take_counted_text(struct cursor *cursor, char *text, size_t room_byt
 static bool section(const struct cursor *file, uint64_t offset, uint64_t bytes, struct cursor *part)
 {
 	size_t file_bytes = left(file);
-	if (offset > file_bytes || bytes > file_bytes - offset)
+	if (KML_PLANTED(perf_section_overflow) ? offset + bytes > file_bytes
+					       : offset > file_bytes || bytes > file_bytes - offset)
 		return false;
 	*part = (struct cursor){file->at + offset, file->at + offset + bytes};
 	return true;
@@ -348,7 +350,8 @@ static void set_node(struct perf_data *perf, const char *cpus, int16_t node)
 		char *end;
 		unsigned long first = strtoul(at, &end, 10);
 		unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : first;
-		for (unsigned long cpu = first; cpu <= last && cpu < KMT_CPUS_MAX; cpu++)
+		for (unsigned long cpu = first;
+		     cpu <= last && (KML_PLANTED(perf_cpu_list_unbounded) || cpu < KMT_CPUS_MAX); cpu++)
 			perf->node_of_cpu[cpu] = node;
 		at = end + (*end == ',');
 	}

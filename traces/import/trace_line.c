@@ -5,6 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "kmemlab/support/planted.h"
 #include "traces/import/trace_line.h"
 
 #define PTR_HIDDEN "(____ptrval____)"
@@ -217,7 +218,7 @@ static char *scan_head(char *line, uint64_t *cpu, struct raw_event *event, char 
 
 static int find_field(const char *key, size_t length)
 {
-	for (int i = 0; i < FIELDS; i++) {
+	for (int i = 0; i < FIELDS + KML_PLANTED(trace_field_past_table); i++) {
 		if (field_names[i][0] == key[0] && strncmp(field_names[i], key, length) == 0 &&
 		    field_names[i][length] == '\0')
 			return i;
@@ -360,7 +361,7 @@ static enum trace_line_status parse_drain(struct trace_line_parser *parser, char
 static enum trace_line_status parse_fields(struct trace_line_parser *parser, const struct shape *shape,
 					   char *const values[FIELDS], struct raw_event *event)
 {
-	for (int i = 0; i < FIELDS; i++) {
+	for (int i = 0; i < (KML_PLANTED(trace_needs_unchecked) ? FIELD_PFN : FIELDS); i++) {
 		if ((shape->needs & 1u << i) != 0 && values[i] == NULL)
 			return malformed(parser, "a field the event needs is missing");
 	}

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 enum {
 	EVENTS_MAX = 32,
@@ -250,7 +251,8 @@ bool tracepoints_add(struct tracepoints *tracepoints, const char *format, size_t
 
 static bool read_number(const uint8_t *record, size_t record_bytes, const struct field *field, uint64_t *value)
 {
-	if (field->offset_bytes > record_bytes || field->size_bytes > record_bytes - field->offset_bytes)
+	if (field->offset_bytes > record_bytes ||
+	    (!KML_PLANTED(tracepoint_size_unchecked) && field->size_bytes > record_bytes - field->offset_bytes))
 		return false;
 	const uint8_t *at = record + field->offset_bytes;
 	uint16_t half;
@@ -290,7 +292,8 @@ static bool read_name(struct tracepoints *tracepoints, const uint8_t *record, si
 		if (field->kind == FIELD_TEXT_AT_RELATIVE)
 			offset_bytes += field->offset_bytes + 4;
 	}
-	if (offset_bytes > record_bytes || size_bytes > record_bytes - offset_bytes)
+	if (!KML_PLANTED(tracepoint_text_unchecked) &&
+	    (offset_bytes > record_bytes || size_bytes > record_bytes - offset_bytes))
 		return false;
 	size_t length = strnlen((const char *)record + offset_bytes, size_bytes);
 	if (length == size_bytes || length >= NAME_BYTES_MAX)

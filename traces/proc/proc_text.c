@@ -1,4 +1,5 @@
 /* proc_text.c - slabinfo, meminfo and slab walks, line by line. */
+#include "kmemlab/support/planted.h"
 #include "traces/proc/proc_text.h"
 
 #include <inttypes.h>
@@ -13,7 +14,7 @@ static bool next_line(const char **text, char line[LINE_MAX_BYTES])
 	size_t length = strcspn(*text, "\n");
 	if (**text == '\0')
 		return false;
-	size_t kept = length < LINE_MAX_BYTES ? length : LINE_MAX_BYTES - 1u;
+	size_t kept = length < LINE_MAX_BYTES ? length : LINE_MAX_BYTES - 1u + KML_PLANTED(slabinfo_line_short);
 	memcpy(line, *text, kept);
 	line[kept] = '\0';
 	*text += length + ((*text)[length] == '\n');
@@ -47,7 +48,7 @@ static bool parse_slabinfo(char *text, struct slabinfo_line *line)
 	if (sscanf(tunables + 1,
 		   ": tunables %" SCNu32 " %" SCNu32 " %" SCNu32 " : slabdata %" SCNu64 " %" SCNu64 " %" SCNu64,
 		   &line->limit, &line->batchcount, &line->shared_factor, &line->active_slabs, &line->slabs,
-		   &line->shared_available) != 6)
+		   &line->shared_available) < 6 - KML_PLANTED(slabinfo_column_missing))
 		return false;
 	char *numbers = numbers_of(text, tunables);
 	if (sscanf(numbers, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32, &line->active_objects,
@@ -58,7 +59,7 @@ static bool parse_slabinfo(char *text, struct slabinfo_line *line)
 		return false;
 	while (numbers > text && numbers[-1] == ' ')
 		*--numbers = '\0';
-	if (text[0] == '\0' || strlen(text) >= sizeof line->name)
+	if (text[0] == '\0' || (!KML_PLANTED(slabinfo_name_unchecked) && strlen(text) >= sizeof line->name))
 		return false;
 	strcpy(line->name, text);
 	return true;
