@@ -25,6 +25,7 @@ struct exhaustive_setup {
 	uint32_t object_bytes;
 	bool has_kinds;       /* requests are unmovable, movable and reclaimable */
 	bool walk_tells_all;  /* two states of the same blocks behave alike (exhaustive.c) */
+	bool hides_state;     /* two states may look alike and differ: counted, no finding */
 	uint64_t states_max;  /* 0: no limit */
 	uint64_t deadline_ns; /* on CLOCK_MONOTONIC; 0: none */
 	bool shows_progress;
@@ -32,10 +33,10 @@ struct exhaustive_setup {
 
 struct exhaustive_result {
 	uint64_t states, transitions;
-	uint64_t layouts;          /* states told apart by their walk alone */
-	uint64_t expected_layouts; /* counted from the split rule of the papers; 0: not known */
-	uint64_t merges_verified;  /* how often two states of one hash were held against each other */
-	uint32_t depth;            /* operations on the shortest way to the farthest state */
+	uint64_t layouts;                         /* states told apart by their walk alone */
+	uint64_t expected_layouts;                /* counted from the split rule of the papers; 0: not known */
+	uint64_t merges_verified, merges_refuted; /* how often two states of one hash were held against each other */
+	uint32_t depth;                           /* operations on the shortest way to the farthest state */
 	double seconds;
 	bool complete;          /* all states were seen */
 	bool failed;            /* something is wrong: */
