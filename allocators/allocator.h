@@ -114,6 +114,12 @@ struct kml_grant {
 	uint64_t granted_bytes; /* >= size_bytes; all of them may be written */
 };
 
+/* The answer of an alloc that failed. */
+static inline struct kml_grant kml_refuse(enum kml_status status)
+{
+	return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
+}
+
 struct kml_release {
 	uint64_t address;
 	uint32_t cache; /* KML_NO_CACHE when the caller does not know (kfree): the allocator finds it */

@@ -516,11 +516,6 @@ BUDDY_ALWAYS_INLINE void buddy_merge_places(struct buddy_heap *heap, uint64_t *u
 
 /* ---------------------------------------------------------------------------------------------- alloc and free */
 
-BUDDY_ALWAYS_INLINE struct kml_grant buddy_refuse(enum kml_status status)
-{
-	return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
-}
-
 /* Mark the block granted and hand it out from its first aligned address on. */
 BUDDY_ALWAYS_INLINE struct kml_grant buddy_grant(struct buddy_heap *heap, uint64_t unit, uint32_t class,
 						 const struct kml_request *request, bool aligned,
@@ -563,10 +558,10 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_alloc(struct buddy_heap *heap, const 
 						 enum buddy_shape shape)
 {
 	if (request->size_bytes == 0 || (request->align_bytes & (request->align_bytes - 1)) != 0)
-		return buddy_refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	uint64_t size_units = buddy_units_for(heap, request->size_bytes);
 	if (size_units > buddy_size_units(heap, heap->top_class, shape))
-		return buddy_refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	uint32_t wanted, class;
 	uint64_t unit;
 	if (shape == BUDDY_HALVES)
@@ -576,14 +571,14 @@ BUDDY_ALWAYS_INLINE struct kml_grant buddy_alloc(struct buddy_heap *heap, const 
 
 	if (__builtin_expect(!buddy_aligned_by_nature(heap, wanted, request->align_bytes, shape), 0)) {
 		if (!buddy_find_aligned(heap, wanted, request, &unit, &class))
-			return buddy_refuse(buddy_refusal(heap, wanted, request));
+			return kml_refuse(buddy_refusal(heap, wanted, request));
 		buddy_remove(heap, unit, class);
 		buddy_carve(heap, &unit, &class, wanted, request, true, shape);
 		return buddy_grant(heap, unit, class, request, true, shape);
 	}
 	class = buddy_source(heap, wanted, shape);
 	if (class == BUDDY_NONE)
-		return buddy_refuse(buddy_refusal(heap, wanted, request));
+		return kml_refuse(buddy_refusal(heap, wanted, request));
 	unit = buddy_pop(heap, class);
 	buddy_carve(heap, &unit, &class, wanted, request, false, shape);
 	return buddy_grant(heap, unit, class, request, false, shape);

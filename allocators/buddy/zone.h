@@ -2,14 +2,16 @@
  * zone.h - the binary buddy system as Linux 6.1 runs it in a zone (mm/page_alloc.c): Linux mode of `binary`.
  *
  * Knowlton's system with four things around it, each of which can be had alone:
- *   free lists    what a split leaves goes to the head of its list; what is freed goes to the tail when the buddy of
- * the next larger block is free, so that it can go on merging (buddy_merge_likely) percpu        blocks of order 0 to 3
- * are taken and given back in batches through lists of each cpu (struct per_cpu_pages; M. Gorman, "mm/page_alloc: Allow
- * high-order pages to be stored on the per-cpu lists", Linux 5.14) migrate       unmovable, movable and reclaimable
- * blocks have lists of their own; page blocks belong to a type; an empty type steals from another, largest block first
- * (M. Gorman & A. Whitcroft, The what, the why and the where to of anti-fragmentation, Linux Symposium 2006) watermarks
- * a reserve of free pages that only atomic requests may dip into (__zone_watermark_ok) A "page" here is the unit of the
- * buddy system.
+ *   - free lists: what a split leaves goes to the head of its list; what is freed goes to the tail when the buddy of
+ *     the next larger block is free, so that it can go on merging (buddy_merge_likely);
+ *   - percpu: blocks of order 0 to 3 are taken and given back in batches through lists of each cpu (struct
+ *     per_cpu_pages; M. Gorman, "mm/page_alloc: Allow high-order pages to be stored on the per-cpu lists", Linux 5.14);
+ *   - migrate: unmovable, movable and reclaimable blocks have lists of their own; page blocks belong to a type; an
+ *     empty type steals from another, largest block first (M. Gorman & A. Whitcroft, The what, the why and the where
+ *     to of anti-fragmentation, Linux Symposium 2006);
+ *   - watermarks: a reserve of free pages that only atomic requests may dip into (__zone_watermark_ok).
+ *
+ * A "page" here is the unit of the buddy system.
  *
  * Cost: alloc and free O(orders), a batch of per-cpu pages now and then; stealing looks at one page block. 16 bytes a
  * page in reserved address space, touched at the first page of a block only, 16 a list head, 1 a page block. Whole

@@ -316,11 +316,6 @@ static void note_call(struct zone *zone, uint16_t cpu)
 
 /* -------------------------------------------------------------------------------------------- alloc and free */
 
-static struct kml_grant refuse(enum kml_status status)
-{
-	return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
-}
-
 static enum zone_type type_of(const struct zone *zone, uint16_t flags)
 {
 	if (!zone->grouping)
@@ -355,12 +350,12 @@ struct kml_grant zone_alloc(struct kml_heap *heap, const struct kml_request *req
 	uint32_t order;
 	if (request->size_bytes == 0 || (request->align_bytes & (request->align_bytes - 1)) != 0 ||
 	    !order_for(zone, request, &order))
-		return refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	note_call(zone, request->cpu);
 	bool atomic = request->flags & KML_ATOMIC;
 	uint64_t page = zone_request(zone, order, type_of(zone, request->flags), atomic, request->cpu);
 	if (page == ZONE_NO_PAGE)
-		return refuse(refusal(zone, order, atomic));
+		return kml_refuse(refusal(zone, order, atomic));
 	zone->pages[page].state = ZONE_GRANTED;
 	zone->pages[page].movable = request->flags & KML_MOVABLE;
 	zone->granted_pages += 1ull << order;

@@ -48,7 +48,7 @@ static struct kml_grant nop_alloc(struct kml_heap *heap, const struct kml_reques
 	uint64_t align_bytes = request->align_bytes > NOP_UNIT_BYTES ? request->align_bytes : NOP_UNIT_BYTES;
 	bool is_power_of_two = (align_bytes & (align_bytes - 1)) == 0;
 	if (request->size_bytes == 0 || request->size_bytes > nop->size_bytes || !is_power_of_two)
-		return (struct kml_grant){.status = KML_IMPOSSIBLE, .address = KML_NO_ADDRESS};
+		return kml_refuse(KML_IMPOSSIBLE);
 
 	uint64_t granted_bytes = (request->size_bytes + NOP_UNIT_BYTES - 1) & ~(uint64_t)(NOP_UNIT_BYTES - 1);
 	uint64_t past_bytes = nop->cursor & (align_bytes - 1);

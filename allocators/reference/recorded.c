@@ -441,8 +441,7 @@ static uint64_t free_bytes_of(const struct recorded *recorded)
 
 static struct kml_grant refuse(const struct recorded *recorded, uint64_t size_bytes)
 {
-	enum kml_status status = free_bytes_of(recorded) < size_bytes ? KML_NO_MEMORY : KML_NO_RUN;
-	return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
+	return kml_refuse(free_bytes_of(recorded) < size_bytes ? KML_NO_MEMORY : KML_NO_RUN);
 }
 
 /* Where a run of pages goes: as recorded, else the annex. */
@@ -599,7 +598,7 @@ static struct kml_grant recorded_alloc(struct kml_heap *heap, const struct kml_r
 										       : request->size_bytes;
 	if (request->size_bytes == 0 || granted_bytes > size || request->align_bytes > size ||
 	    granted_bytes >> recorded->page_shift > BLOCK_PAGES_MAX)
-		return (struct kml_grant){.status = KML_IMPOSSIBLE, .address = KML_NO_ADDRESS};
+		return kml_refuse(KML_IMPOSSIBLE);
 	if (request->flags & KML_SLAB_PAGE)
 		return alloc_slab(recorded, request);
 	if (request->flags & (KML_PAGES | KML_LARGE))

@@ -39,15 +39,6 @@ struct vmalloc_areas {
 
 static const size_t AREA_ENTRY_BYTES = sizeof(struct area *);
 
-static const struct kml_grant NOTHING = {.address = KML_NO_ADDRESS};
-
-static struct kml_grant refused(enum kml_status status)
-{
-	struct kml_grant grant = NOTHING;
-	grant.status = status;
-	return grant;
-}
-
 static uint64_t area_metadata_bytes(const struct area *area)
 {
 	return sizeof(*area) + area->block_room * sizeof(area->blocks[0]);
@@ -272,16 +263,16 @@ struct kml_grant vmalloc_alloc(struct object_heap *heap, const struct kml_reques
 	uint64_t page_bytes = heap->page_bytes;
 	uint64_t align_bytes = request->align_bytes > page_bytes ? request->align_bytes : page_bytes;
 	if (is_impossible(heap, request, align_bytes, &below))
-		return refused(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	uint64_t need_bytes = align_up(request->size_bytes, page_bytes);
 	if (need_bytes > below.free_bytes + below.waste_bytes[KML_WASTE_CPU_CACHED])
-		return refused(KML_NO_MEMORY);
+		return kml_refuse(KML_NO_MEMORY);
 
 	uint64_t pages = need_bytes / page_bytes, index;
 	struct area *area = malloc(sizeof(*area) + pages * sizeof(area->blocks[0]));
 	if (area == NULL || !make_room(heap)) {
 		free(area);
-		return refused(KML_NO_MEMORY);
+		return kml_refuse(KML_NO_MEMORY);
 	}
 	*area = (struct area){.block_room = pages};
 	enum kml_status status = build(heap, area, need_bytes, align_bytes, request, &index);
@@ -289,7 +280,7 @@ struct kml_grant vmalloc_alloc(struct object_heap *heap, const struct kml_reques
 		if (!KML_PLANTED(vmalloc_failure_leaks))
 			give_pages(heap, area, request->cpu, request->flags);
 		free(area);
-		return refused(status);
+		return kml_refuse(status);
 	}
 	insert_area(heap, area, index);
 	return (struct kml_grant){KML_OK, area->address, area->size_bytes};
