@@ -905,7 +905,7 @@ static bool prepare(struct search *search)
 	if (setup->units == 0 || setup->units > UNITS_MAX || setup->cpu_count == 0)
 		return kml_fail(search->error, "%u units: use 1 to %d", setup->units, UNITS_MAX);
 	search->has_cache = search->spec->layer[0]->cache_open != NULL && setup->cache_count > 0;
-	search->looks_ahead = setup->cpu_count > 1;
+	search->looks_ahead = setup->cpu_count > 1 || setup->has_kinds;
 	search->page_bytes = PAGE_BYTES;
 	uint64_t unit_bytes = setup->unit_bytes > 0 ? setup->unit_bytes : UNIT_BYTES;
 	search->arena = kml_arena_create(setup->units * unit_bytes, PAGE_BYTES, true, search->error);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
-#include "traces/import/hashmap.h"
+#include "kmemlab/support/hashmap.h"
 #include "workloads/slabs_at_start.h"
 
 struct collector {

@@ -134,9 +134,9 @@ static void check_refusal(const struct model *model, const struct kml_request *r
 static void random_alloc(struct model *model)
 {
 	uint64_t arena_bytes = model->bench.arena->size_bytes;
-	uint32_t magnitude = (uint32_t)(bench_random(&model->seed) % (64 - (uint32_t)__builtin_clzll(arena_bytes)));
-	uint64_t size_bytes = 1 + bench_random(&model->seed) % (2ull << magnitude);
-	uint64_t align_bytes = bench_random(&model->seed) % 4 ? 0 : 1ull << bench_random(&model->seed) % 13;
+	uint32_t magnitude = (uint32_t)(random_next(&model->seed) % (64 - (uint32_t)__builtin_clzll(arena_bytes)));
+	uint64_t size_bytes = 1 + random_next(&model->seed) % (2ull << magnitude);
+	uint64_t align_bytes = random_next(&model->seed) % 4 ? 0 : 1ull << random_next(&model->seed) % 13;
 	struct kml_request request = {.size_bytes = size_bytes, .align_bytes = align_bytes, .cache = KML_NO_CACHE};
 	struct kml_grant grant = bench_alloc(&model->bench, size_bytes, align_bytes);
 	if (grant.status != KML_OK) {
@@ -157,17 +157,16 @@ static void random_alloc(struct model *model)
 /* Free one, with every kind of misuse around it. */
 static void random_free(struct model *model)
 {
-	uint32_t victim = (uint32_t)(bench_random(&model->seed) % model->live_count);
+	uint32_t victim = (uint32_t)(random_next(&model->seed) % model->live_count);
 	struct live live = model->live[victim];
 	if (live.granted_bytes > 1)
 		assert_int_equal(bench_free(&model->bench,
-					    live.address + 1 + bench_random(&model->seed) % (live.granted_bytes - 1)),
+					    live.address + 1 + random_next(&model->seed) % (live.granted_bytes - 1)),
 				 KML_INTERIOR);
 	assert_int_equal(bench_free(&model->bench, live.address), KML_OK);
 	assert_int_equal(bench_free(&model->bench, live.address), KML_DOUBLE_FREE);
-	assert_int_equal(
-		bench_free(&model->bench, model->bench.arena->size_bytes + bench_random(&model->seed) % 100000),
-		KML_FOREIGN);
+	assert_int_equal(bench_free(&model->bench, model->bench.arena->size_bytes + random_next(&model->seed) % 100000),
+			 KML_FOREIGN);
 	model->requested_bytes -= live.size_bytes;
 	model->live[victim] = model->live[--model->live_count];
 }
@@ -182,7 +181,7 @@ static void use_randomly(const char *spec, uint64_t arena_bytes, uint32_t steps)
 	uint32_t areas = model.bench.heap->allocator->free_areas(model.bench.heap, before);
 	check_all(&model);
 	for (uint32_t step = 0; step < steps; step++) {
-		bool grow = bench_random(&model.seed) % 100 < (step / 100 % 2 ? 35 : 65); /* tides */
+		bool grow = random_next(&model.seed) % 100 < (step / 100 % 2 ? 35 : 65); /* tides */
 		if (model.live_count > 0 && (!grow || model.live_count == LIVE_MAX))
 			random_free(&model);
 		else
@@ -416,11 +415,11 @@ static void address_set_finds_the_lowest(void **state)
 		bool *present = calloc(capacity, sizeof *present);
 		assert_non_null(present);
 		for (uint32_t step = 0; step < 3000; step++) {
-			uint64_t member = bench_random(&seed) % capacity;
+			uint64_t member = random_next(&seed) % capacity;
 			present[member] ? address_set_remove(&set, member) : address_set_add(&set, member);
 			present[member] = !present[member];
 			members += present[member] ? 1 : (uint64_t)-1;
-			uint64_t from = bench_random(&seed) % (capacity + 1), next = from;
+			uint64_t from = random_next(&seed) % (capacity + 1), next = from;
 			while (next < capacity && !present[next])
 				next++;
 			assert_int_equal(address_set_next(&set, from), next < capacity ? next : ADDRESS_SET_NONE);

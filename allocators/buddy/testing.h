@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "allocators/registry.h"
+#include "kmemlab/support/random.h"
 
 struct bench {
 	struct kml_arena *arena;
@@ -81,15 +82,6 @@ static inline uint64_t bench_free_blocks(const struct bench *bench, uint64_t blo
 		if (areas[i].block_bytes == block_bytes)
 			return areas[i].count;
 	return 0;
-}
-
-/* splitmix64 (Steele, Lea & Flood 2014): the same numbers from every seed everywhere. */
-static inline uint64_t bench_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15u;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
 }
 
 #endif

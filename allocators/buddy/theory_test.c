@@ -96,11 +96,11 @@ static double simulated_overhead(const char *spec, uint64_t request_limit, uint6
 	uint64_t live[LIVE_MAX], live_count = 0, sum_requested = 0, sum_granted = 0;
 	for (uint32_t i = 0; i < SIMULATED_REQUESTS; i++) {
 		if (live_count == LIVE_MAX) {
-			uint64_t victim = bench_random(&seed) % live_count;
+			uint64_t victim = random_next(&seed) % live_count;
 			assert_int_equal(bench_free(&bench, live[victim]), KML_OK);
 			live[victim] = live[--live_count];
 		}
-		requested[i] = 1 + bench_random(&seed) % request_limit;
+		requested[i] = 1 + random_next(&seed) % request_limit;
 		struct kml_grant grant = bench_alloc(&bench, requested[i], 0);
 		assert_int_equal(grant.status, KML_OK);
 		live[live_count++] = grant.address;

@@ -618,7 +618,7 @@ static void without_rules_it_is_the_plain_system(void **state)
 	zone_open_with(&bench, "binary", 32 * MIB, true);
 	assert_int_equal(add(&bench, 0, 8192, 0), KML_OK);
 	for (int i = 0; i < 20000; i++) {
-		uint64_t number = bench_random(&random);
+		uint64_t number = random_next(&random);
 		if (count == 256 || (count > 0 && number % 5 < 2)) {
 			uint64_t victim = number / 7 % count;
 			give(&bench, live[victim] / PAGE);
@@ -664,7 +664,7 @@ static void random_use_stays_valid_and_ends_whole(void **state)
 		struct kml_heap *heap = &bench.zone->heap;
 		uint32_t areas = heap->allocator->free_areas(heap, before);
 		for (int step = 0; step < 60000; step++) {
-			uint64_t number = bench_random(&random);
+			uint64_t number = random_next(&random);
 			bool fills = step / 6000 % 2 == 0;
 			if (count == LIVE || (count > 0 && number % 10 < (fills ? 3 : 7))) {
 				uint64_t victim = number / 16 % count;

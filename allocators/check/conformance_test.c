@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #include "allocators/check/invariants.h"
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
 

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 #include "allocators/check/textbook_rules.h"
 #include "allocators/registry.h"
 

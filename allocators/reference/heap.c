@@ -21,6 +21,7 @@
 #include "allocators/arena.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/random.h"
 #include "kmemlab/support/reserve.h"
 
 #define BIN_COUNT 64u /* bin k: free blocks of 2^k to 2^(k+1) - 1 bytes */
@@ -68,13 +69,10 @@ static struct fit_block *at(const struct fit_heap *fit, fit_link link)
 	return &fit->blocks[link - 1];
 }
 
-/* The treap's heap order: as good as random, and a function of the address, so that runs repeat (splitmix64). */
+/* The treap's heap order: as good as random, and a function of the address, so that runs repeat. */
 static uint64_t priority(fit_link link)
 {
-	uint64_t x = link * 0x9E3779B97F4A7C15ull;
-	x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
-	x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
-	return x ^ (x >> 31);
+	return random_mix(link * RANDOM_STEP);
 }
 
 static bool precedes(const struct fit_heap *fit, fit_link a, fit_link b)

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "allocators/check/invariants.h"
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
 #include "allocators/slab/object_heap.h"

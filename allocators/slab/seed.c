@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/hashmap.h"
 
 #define NONE UINT32_MAX
 /* Slabs of a cpu's partial list that are looked at. By the kernel's own rules there are 48 at most: 24 objects wanted,
@@ -36,8 +37,7 @@ struct seed_object {
 struct seed {
 	struct seed_slab *slabs; /* those with seeds first, in the order of their first seed */
 	uint32_t count, capacity, seeded;
-	uint32_t *index; /* open addressing by recorded address: number in slabs, or NONE */
-	uint64_t index_mask;
+	struct kml_hashmap numbers;  /* recorded address -> number in slabs */
 	struct seed_object *objects; /* the first seeds, as many as could be parked */
 	uint32_t object_count, object_capacity;
 	uint64_t seeds;
@@ -48,14 +48,6 @@ struct seed {
 };
 
 /* ------------------------------------------------------------------------------------------- slabs by address */
-
-static uint64_t hash(uint64_t key) /* finaliser of splitmix64 (Steele, Lea & Flood 2014) */
-{
-	key += 0x9e3779b97f4a7c15u;
-	key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
-	key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
-	return key ^ (key >> 31);
-}
 
 static struct seed *seed_of(struct slab_cache *cache)
 {
@@ -68,27 +60,6 @@ static struct seed *seed_of(struct slab_cache *cache)
 static uint64_t recorded_slab_bytes(const struct slab_cache *cache)
 {
 	return (uint64_t)cache->cache.description.recorded_pages_per_slab * cache->cache.heap->page_bytes;
-}
-
-static bool grow_index(struct seed *seed)
-{
-	uint64_t slots = seed->index ? 2 * (seed->index_mask + 1) : 64;
-	uint32_t *index = malloc(slots * sizeof *index);
-	if (!index)
-		return false;
-	memset(index, 0xff, slots * sizeof *index);
-	for (uint32_t i = 0; i < seed->count; i++) {
-		if (seed->slabs[i].recorded == KML_NO_ADDRESS)
-			continue;
-		uint64_t at = hash(seed->slabs[i].recorded) & (slots - 1);
-		while (index[at] != NONE)
-			at = (at + 1) & (slots - 1);
-		index[at] = i;
-	}
-	free(seed->index);
-	seed->index = index;
-	seed->index_mask = slots - 1;
-	return true;
 }
 
 static struct seed_slab *add_slab(struct seed *seed, uint64_t recorded)
@@ -109,16 +80,14 @@ static struct seed_slab *add_slab(struct seed *seed, uint64_t recorded)
 /* The slab at a recorded address, new or known; NULL without memory. */
 static struct seed_slab *slab_at(struct seed *seed, uint64_t recorded)
 {
-	if ((!seed->index || 2 * (uint64_t)seed->count > seed->index_mask) && !grow_index(seed))
+	uint32_t number = kml_hashmap_get(&seed->numbers, recorded);
+	if (number != KML_HASHMAP_NONE)
+		return &seed->slabs[number];
+	if (!kml_hashmap_set(&seed->numbers, recorded, seed->count))
 		return NULL;
-	uint64_t at = hash(recorded) & seed->index_mask;
-	while (seed->index[at] != NONE && seed->slabs[seed->index[at]].recorded != recorded)
-		at = (at + 1) & seed->index_mask;
-	if (seed->index[at] != NONE)
-		return &seed->slabs[seed->index[at]];
 	struct seed_slab *added = add_slab(seed, recorded);
-	if (added)
-		seed->index[at] = seed->count - 1;
+	if (!added)
+		kml_hashmap_remove(&seed->numbers, recorded);
 	return added;
 }
 
@@ -377,7 +346,7 @@ static void plan_rest(struct slab_cache *cache, struct seed *seed, uint64_t on_n
 	for (uint32_t i = 0; i < seed->count; i++)
 		if (seed->slabs[i].seeds == 0 && live_on(&seed->slabs[i]) < cache->objects) {
 			bool known = seed->slabs[i].recorded != KML_NO_ADDRESS;
-			choices[count++] = (struct choice){hash(known ? seed->slabs[i].recorded : i), i};
+			choices[count++] = (struct choice){kml_hash64(known ? seed->slabs[i].recorded : i), i};
 		}
 	qsort(choices, count, sizeof *choices, by_key);
 	for (uint32_t i = 0; i < count && rest > 0; i++) {
@@ -563,7 +532,7 @@ void seed_forget(struct slab_cache *cache)
 	if (!seed)
 		return;
 	free(seed->slabs);
-	free(seed->index);
+	kml_hashmap_free(&seed->numbers);
 	free(seed->objects);
 	free(seed->node_order);
 	free(seed);

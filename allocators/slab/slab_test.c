@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
 #include "allocators/slab/slab.c" /* NOLINT(bugprone-suspicious-include): damage is planted inside it */
 

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
 
 enum { PAGE = 4096, UNITS = PAGE / 2, HEADER = 8, CACHES = 16 };

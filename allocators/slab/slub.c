@@ -28,6 +28,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kmemlab/support/planted.h"
+#include "kmemlab/support/random.h"
+
 extern const struct kml_allocator kml_slub;
 
 const char *const slub_event_names[SLUB_EVENTS] = {
@@ -51,18 +54,10 @@ static inline struct slub_cache *cache_of(const struct slab *slab)
 
 /* ---------------------------------------------------------------------------------------------- random lists */
 
-/* Sebastiano Vigna's splitmix64. */
-static uint64_t random_next(struct slub_heap *heap)
+/* Below limit, without bias that shows. */
+static uint32_t random_slot(struct slub_heap *heap, uint32_t limit)
 {
-	uint64_t z = heap->random_state += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-static uint32_t random_below(struct slub_heap *heap, uint32_t limit)
-{
-	return (uint32_t)((unsigned __int128)random_next(heap) * limit >> 64);
+	return (uint32_t)((unsigned __int128)random_next(&heap->random_state) * limit >> 64);
 }
 
 /* mm/slab_common.c: cache_random_seq_create. A permutation for all slabs of the cache. */
@@ -70,8 +65,8 @@ static uint32_t *make_sequence(struct slub_heap *heap, uint32_t length)
 {
 	uint32_t *sequence = calloc(length, sizeof *sequence);
 	for (uint32_t i = 0; sequence && i < length; i++) {
-		uint32_t other = random_below(heap, i + 1);
-		sequence[i] = sequence[other];
+		uint32_t other = random_slot(heap, i + 1);
+		sequence[i] = sequence[KML_PLANTED(slub_random_duplicate) ? i : other];
 		sequence[other] = i;
 	}
 	return sequence;
@@ -85,7 +80,7 @@ static void shuffle(struct slub_cache *cache, struct slab *slab)
 	uint32_t *order = calloc(slab->objects, sizeof *order);
 	if (!order)
 		return;
-	uint32_t at = random_below(slub_heap_of(cache), cache->sequence_count);
+	uint32_t at = random_slot(slub_heap_of(cache), cache->sequence_count);
 	for (uint32_t filled = 0; filled < slab->objects; at = at + 1 == cache->sequence_count ? 0 : at + 1)
 		if (cache->sequence[at] < slab->objects)
 			order[filled++] = cache->sequence[at];
@@ -191,7 +186,7 @@ static void unfreeze_partials(struct slub_cache *cache, struct slab *chain, uint
 	}
 	while (unwanted) {
 		struct slab *slab = unwanted;
-		unwanted = (struct slab *)slab->link.next;
+		unwanted = KML_PLANTED(slub_unwanted_lost) ? NULL : (struct slab *)slab->link.next;
 		count(cache, SLUB_DEACTIVATE_EMPTY);
 		discard(cache, slab, cpu);
 	}
@@ -238,7 +233,7 @@ static void deactivate(struct slub_cache *cache, struct slub_cpu *cpu, uint16_t 
 			  cache->slabs.cache.description.name, slab->address, index);
 	}
 	if (returned > 0) {
-		*slub_link(cache, last) = slab->free_head;
+		*slub_link(cache, last) = KML_PLANTED(slub_freelist_cycle) && at_tail ? cpu->freelist : slab->free_head;
 		slab->free_head = cpu->freelist;
 		slab_count(slab, -returned);
 	}
@@ -258,7 +253,7 @@ static void deactivate(struct slub_cache *cache, struct slub_cpu *cpu, uint16_t 
 
 void slub_flush_cpu(struct slub_cache *cache, uint16_t index)
 {
-	if (!slub_has_percpu(cache))
+	if (!slub_has_percpu(cache) || (KML_PLANTED(slub_drain_misses_partials) && !cache->cpus[index].slab))
 		return;
 	struct slub_cpu *cpu = &cache->cpus[index];
 	if (cpu->slab) {
@@ -306,7 +301,7 @@ static bool refill(struct slub_cache *cache, struct slub_cpu *cpu, const struct 
 {
 	count(cache, SLUB_ALLOC_SLOWPATH);
 	struct slab *slab = cpu->slab;
-	if (slab && slab->free_head == KML_NO_ADDRESS) {
+	if (slab && (KML_PLANTED(slub_freelist_lost) || slab->free_head == KML_NO_ADDRESS)) {
 		slab->list = SLUB_FULL;
 		cpu->slab = NULL;
 		count(cache, SLUB_DEACTIVATE_BYPASS);
@@ -370,7 +365,7 @@ uint64_t slub_take(struct slub_cache *cache, const struct kml_request *request, 
 /* A slab of the node's list got an object back. */
 static void settle_on_node(struct slub_cache *cache, struct slab *slab, uint16_t cpu)
 {
-	cache->partial_free++;
+	cache->partial_free += KML_PLANTED(slub_partial_free_drift) ? slab->in_use > 0 : 1;
 	if (slab->in_use > 0 || !node_has_enough(cache))
 		return;
 	count(cache, SLUB_FREE_REMOVE_PARTIAL);
@@ -619,7 +614,8 @@ static bool serves(const struct slub_cache *cache, const struct kml_cache *descr
 {
 	const struct object_cache *base = &cache->slabs.cache;
 	uint64_t have = cache->slabs.slot_bytes;
-	bool may_grow = base->live == 0; /* what live objects were granted does not change */
+	/* What live objects were granted does not change. */
+	bool may_grow = KML_PLANTED(slub_merge_grows_live) || base->live == 0;
 	return may_merge(&base->description) && base->description.reclaimable == description->reclaimable &&
 	       slot->bytes <= have && have - slot->bytes < sizeof(void *) && have % slot->align_bytes == 0 &&
 	       (description->object_bytes <= base->object_bytes || may_grow);

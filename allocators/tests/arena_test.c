@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "allocators/arena.h"
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 
 #define MODEL_MAX_BYTES 20000u
 #define BLOCKS_MAX 400u

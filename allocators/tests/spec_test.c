@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "allocators/check/random.h"
+#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
 #include "allocators/registry_internal.h"
 #include "kmemlab/support/error.h"

@@ -1,4 +1,4 @@
-/* support_test.c - outputs that appear whole or not at all, the nearest name, errors. */
+/* support_test.c - outputs that appear whole or not at all, the nearest name, errors, the hash map, reservations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/hashmap.h"
 #include "kmemlab/support/nearest.h"
 #include "kmemlab/support/output.h"
+#include "kmemlab/support/reserve.h"
 
 static char folder[4096];
 
@@ -209,6 +211,75 @@ static void test_status_and_waste_have_names(void **state)
 	assert_string_equal(kml_waste_name(KML_WASTE_KINDS), "unknown waste");
 }
 
+/* Entries come and go at random over few keys, so that runs of slots grow together and are cut; a table tells what
+ * must be there. */
+static void test_hash_map_against_a_table(void **state)
+{
+	(void)state;
+	enum { KEYS = 200 };
+	struct kml_hashmap map = {0};
+	uint32_t expected[KEYS];
+	memset(expected, 0xff, sizeof expected);
+	uint64_t random = 1, count = 0;
+	kml_hashmap_remove(&map, 3); /* of an empty map */
+	for (uint32_t step = 0; step < 200000; step++) {
+		uint64_t key = random_below(&random, KEYS);
+		bool grows = random_below(&random, 10) < (step / 2000 % 2 ? 3u : 7u);
+		count += (uint64_t)grows - (expected[key] != KML_HASHMAP_NONE);
+		expected[key] = grows ? step : KML_HASHMAP_NONE;
+		if (grows)
+			assert_true(kml_hashmap_set(&map, key * 8, step));
+		else
+			kml_hashmap_remove(&map, key * 8);
+		assert_int_equal(map.count, count);
+		uint64_t other = random_below(&random, KEYS);
+		assert_int_equal(kml_hashmap_get(&map, other * 8), expected[other]);
+	}
+	for (uint64_t key = 0; key < KEYS; key++)
+		assert_int_equal(kml_hashmap_get(&map, key * 8), expected[key]);
+	kml_hashmap_free(&map);
+}
+
+static void test_splitmix_numbers(void **state)
+{
+	(void)state;
+	/* The generator's published first numbers for seed 1234567. */
+	static const uint64_t published[] = {6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+					     4593380528125082431u, 16408922859458223821u};
+	uint64_t random = 1234567;
+	for (size_t i = 0; i < sizeof published / sizeof *published; i++)
+		assert_true(random_next(&random) == published[i]);
+}
+
+static void assert_zero(const uint8_t *memory, uint64_t size_bytes)
+{
+	for (uint64_t i = 0; i < size_bytes; i++)
+		assert_int_equal(memory[i], 0);
+}
+
+/* Of every size around the classes: zero, also where a used one is taken again. */
+static void test_reservations_read_as_zero(void **state)
+{
+	(void)state;
+	static const uint64_t sizes[] = {1, 511, 512, 513, 4096, 65535, 262144, 262145, 1u << 20};
+	for (int round = 0; round < 3; round++) {
+		uint8_t *memory[sizeof sizes / sizeof *sizes][3];
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+			for (size_t k = 0; k < 3; k++) {
+				memory[i][k] = kml_reserve(sizes[i]);
+				assert_non_null(memory[i][k]);
+				assert_zero(memory[i][k], sizes[i]);
+				memset(memory[i][k], 0xa5, sizes[i]);
+			}
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+			for (size_t k = 0; k < 3; k++) {
+				assert_int_equal(memory[i][k][sizes[i] - 1], 0xa5);
+				kml_unreserve(memory[i][k], sizes[i]);
+			}
+	}
+	kml_unreserve(NULL, 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +293,9 @@ int main(void)
 		cmocka_unit_test(test_nearest_name),
 		cmocka_unit_test(test_error_is_cut_not_overrun),
 		cmocka_unit_test(test_status_and_waste_have_names),
+		cmocka_unit_test(test_hash_map_against_a_table),
+		cmocka_unit_test(test_splitmix_numbers),
+		cmocka_unit_test(test_reservations_read_as_zero),
 	};
 	return cmocka_run_group_tests(tests, make_folder, NULL);
 }

@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #include "kmemlab/support/error.h"
-#include "traces/import/hashmap.h"
+#include "kmemlab/support/hashmap.h"
 #include "traces/import/capture_testing.h"
 
 #ifndef __has_feature

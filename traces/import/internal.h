@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "traces/import/hashmap.h"
+#include "kmemlab/support/hashmap.h"
 #include "traces/import/import.h"
 
 #define IMPORT_NONE UINT32_MAX

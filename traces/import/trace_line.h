@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "traces/import/hashmap.h"
+#include "kmemlab/support/hashmap.h"
 #include "traces/import/import.h"
 
 enum trace_line_status {
