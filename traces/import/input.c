@@ -17,7 +17,7 @@
 #include "kmemlab/support/error.h"
 #include "traces/import/import.h"
 
-enum { RAW_BUFFER_BYTES = 1 << 18, PEEK_BYTES = 4096 };
+enum { RAW_BUFFER_BYTES = 1 << 16, PEEK_BYTES = 4096 };
 
 enum input_form { INPUT_PLAIN, INPUT_GZIP, INPUT_ZSTD };
 

@@ -5,7 +5,7 @@
 #include "kmemlab/support/error.h"
 #include "traces/import/trace_line.h"
 
-enum { LINE_BYTES_MAX = 1 << 16, BUFFER_BYTES = 1 << 20 };
+enum { LINE_BYTES_MAX = 1 << 16, BUFFER_BYTES = 3 << 15 };
 
 struct line_reader {
 	struct import_input *input;

@@ -195,22 +195,42 @@ static bool shape_add(struct kmt_model *model, const struct kmt_shape *shape)
 	return true;
 }
 
-static uint32_t shape_hash(const struct kmt_shape *shape)
+static uint32_t shape_hash(const struct kmt_model *model, const struct kmt_shape *shape)
 {
-	return (uint32_t)XXH64(shape, sizeof *shape, 0) % KMT_SHAPE_TABLE;
+	return (uint32_t)XXH64(shape, sizeof *shape, 0) % model->shape_slots;
 }
 
 /* Its number plus 1, 0 when it is new; *slot is then its place in the table. */
 static uint32_t shape_find(const struct kmt_model *model, const struct kmt_shape *shape, uint32_t *slot)
 {
-	for (*slot = shape_hash(shape); model->shape_table[*slot]; *slot = (*slot + 1) % KMT_SHAPE_TABLE)
+	for (*slot = shape_hash(model, shape); model->shape_table[*slot]; *slot = (*slot + 1) % model->shape_slots)
 		if (memcmp(&model->shapes[model->shape_table[*slot] - 1], shape, sizeof *shape) == 0)
 			return model->shape_table[*slot];
 	return 0;
 }
 
+/* Room for one more, all entered anew where the table would be more than half full. */
+static bool shape_room(struct kmt_model *model)
+{
+	if (model->shape_count >= KMT_SHAPES_MAX || 2 * (model->shape_count + 1) <= model->shape_slots)
+		return true;
+	uint32_t *table = calloc(2 * (size_t)model->shape_slots, sizeof *table), slot;
+	if (!table)
+		return false;
+	free(model->shape_table);
+	model->shape_table = table;
+	model->shape_slots *= 2;
+	for (uint32_t i = 0; i < model->shape_count; i++) {
+		shape_find(model, &model->shapes[i], &slot);
+		table[slot] = i + 1;
+	}
+	return true;
+}
+
 static bool shape_encode(struct kmt_model *model, struct kmt_columns *columns, const struct kmt_shape *shape)
 {
+	if (!shape_room(model))
+		return false;
 	uint32_t slot, number = shape_find(model, shape, &slot);
 	kmt_put_varint(&columns->column[KMT_COLUMN_SHAPE], number);
 	if (number)

@@ -24,7 +24,8 @@ bool kmt_model_init(struct kmt_model *model, uint32_t cache_count, bool writing)
 	*model = (struct kmt_model){.cache_count = cache_count};
 	model->list_count = 1 + cache_count + 1 + 64; /* free ids, caches, no cache, page orders */
 	model->lists = calloc(model->list_count, sizeof *model->lists);
-	model->shape_table = writing ? calloc(KMT_SHAPE_TABLE, sizeof *model->shape_table) : NULL;
+	model->shape_slots = writing ? KMT_SHAPE_TABLE_FIRST : 0;
+	model->shape_table = writing ? calloc(model->shape_slots, sizeof *model->shape_table) : NULL;
 	if (!model->lists || (writing && !model->shape_table)) {
 		kmt_model_free(model);
 		return false;
@@ -50,7 +51,7 @@ void kmt_model_reset(struct kmt_model *model)
 	model->fresh = 0;
 	model->shape_count = 0;
 	if (model->shape_table)
-		memset(model->shape_table, 0, KMT_SHAPE_TABLE * sizeof *model->shape_table);
+		memset(model->shape_table, 0, model->shape_slots * sizeof *model->shape_table);
 	model->time_ns = 0;
 	model->cpu = 0;
 }

@@ -16,11 +16,11 @@
 
 enum {
 	KMT_SHAPES_MAX = 65536,
-	KMT_SHAPE_TABLE = 4 * KMT_SHAPES_MAX,
-	KMT_ID_SLACK = 65536, /* an id is below this plus the number of events before it */
-	KMT_WALK = 62,        /* steps of a walk in a list, at most */
-	KMT_RECENT = 64,      /* addresses remembered of a list */
-	KMT_FREE_IDS = 0,     /* the list of free ids */
+	KMT_SHAPE_TABLE_FIRST = 1024, /* slots of the writer's table at first */
+	KMT_ID_SLACK = 65536,         /* an id is below this plus the number of events before it */
+	KMT_WALK = 62,                /* steps of a walk in a list, at most */
+	KMT_RECENT = 64,              /* addresses remembered of a list */
+	KMT_FREE_IDS = 0,             /* the list of free ids */
 };
 
 /* A shape's fields that say "as the object's allocation" (frees only) instead of a value, and where the address is. */
@@ -65,7 +65,8 @@ struct kmt_model {
 	uint32_t fresh; /* ids from here on were never seen */
 	struct kmt_shape *shapes;
 	uint32_t shape_count, shape_capacity;
-	uint32_t *shape_table; /* hash table of the writer's, NULL when reading */
+	uint32_t *shape_table; /* hash table of the writer's, at most half full; NULL when reading */
+	uint32_t shape_slots;  /* in it */
 	uint64_t time_ns;      /* of the event before */
 	uint16_t cpu;
 };

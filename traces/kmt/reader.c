@@ -41,7 +41,8 @@ struct kmt_reader {
 	struct kmt_bytes payload, raw;
 	struct kmt_bytes last_snapshot[KMT_SNAPSHOT_KINDS]; /* the prefix of the next of its kind */
 	ZSTD_DCtx *context;
-	struct kmt_event *events;              /* of a block */
+	struct kmt_event *events; /* of a block */
+	uint32_t event_room;
 	const struct kmt_event *memory_events; /* borrowed */
 	struct kmt_snapshot snapshot;
 	char *label;
@@ -255,9 +256,8 @@ static bool open_reader(struct kmt_reader *reader, const char *path, struct kml_
 {
 	reader->file = -1;
 	reader->path = strdup(path);
-	reader->events = malloc(KMT_BLOCK_EVENTS * sizeof *reader->events);
 	reader->context = ZSTD_createDCtx();
-	if (!reader->path || !reader->events || !reader->context)
+	if (!reader->path || !reader->context)
 		return kml_fail(error, "memory exhausted");
 	if (!open_file(reader, error) || !read_preamble(reader, error) || !read_trailer(reader, error) ||
 	    !read_header(reader, error) || !read_footer(reader, error))
@@ -415,6 +415,16 @@ const char *kmt_reader_hash(struct kmt_reader *reader, struct kml_error *error)
 
 /* ------------------------------------------------------------------------------------------------ the stream */
 
+static bool reserve_events(struct kmt_reader *reader, uint32_t count)
+{
+	if (count <= reader->event_room)
+		return true;
+	free(reader->events);
+	reader->events = malloc(count * sizeof *reader->events);
+	reader->event_room = reader->events ? count : 0;
+	return reader->events != NULL;
+}
+
 static bool take_events(struct kmt_reader *reader, const struct kmt_block_header *header, struct kmt_item *item,
 			struct kml_error *error)
 {
@@ -427,6 +437,8 @@ static bool take_events(struct kmt_reader *reader, const struct kmt_block_header
 			return damaged_block(reader, header->number, "events", error, why);
 	if (reader->payload.at != reader->payload.used)
 		return damaged_block(reader, header->number, "events", error, "holds more than it should");
+	if (!reserve_events(reader, header->detail))
+		return damaged_block(reader, header->number, "events", error, "memory exhausted");
 	struct kml_error reason;
 	uint64_t before = reader->tally.totals.events;
 	if (!kmt_columns_decode(&reader->model, &reader->tally, &reader->columns, reader->events, header->detail,

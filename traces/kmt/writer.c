@@ -11,7 +11,7 @@
 #include "kmemlab/support/output.h"
 #include "traces/kmt/model.h"
 
-enum { COMPRESSION_LEVEL = 12 };
+enum { COMPRESSION_LEVEL = 12, FIRST_EVENTS = 256 };
 
 struct kmt_writer {
 	struct kml_output output;
@@ -25,7 +25,7 @@ struct kmt_writer {
 	struct kmt_bytes last_snapshot[KMT_SNAPSHOT_KINDS]; /* the prefix of the next of its kind */
 	ZSTD_CCtx *context;
 	struct kmt_event *events;
-	uint32_t event_count;
+	uint32_t event_count, event_room;
 	uint64_t blocks, offset;
 	bool failed;
 };
@@ -136,11 +136,10 @@ static bool begin(struct kmt_writer *writer, const char *path, const struct kmt_
 		  const struct kmt_cache *caches, uint32_t count, struct kml_error *error)
 {
 	writer->tally = (struct kmt_tally){.origin = &writer->origin, .cache_count = count};
-	writer->events = malloc(KMT_BLOCK_EVENTS * sizeof *writer->events);
 	writer->context = ZSTD_createCCtx();
 	if (writer->context)
 		ZSTD_CCtx_setParameter(writer->context, ZSTD_c_compressionLevel, COMPRESSION_LEVEL);
-	if (!writer->context || !writer->events || !copy_header(writer, origin, caches, count) ||
+	if (!writer->context || !copy_header(writer, origin, caches, count) ||
 	    !kmt_model_init(&writer->model, count, true))
 		return out_of_memory(error);
 	if (!kml_output_open(&writer->output, path, error))
@@ -184,12 +183,28 @@ static bool remember(struct kmt_writer *writer, bool ok)
 	return ok;
 }
 
+/* Of a block's events: FIRST_EVENTS, 2 * FIRST_EVENTS ... KMT_BLOCK_EVENTS. */
+static bool reserve_event(struct kmt_writer *writer)
+{
+	if (writer->event_count < writer->event_room)
+		return true;
+	uint32_t room = writer->event_room ? 2 * writer->event_room : FIRST_EVENTS;
+	struct kmt_event *events = realloc(writer->events, room * sizeof *events);
+	if (!events)
+		return false;
+	writer->events = events;
+	writer->event_room = room;
+	return true;
+}
+
 bool kmt_write_event(struct kmt_writer *writer, const struct kmt_event *event, struct kml_error *error)
 {
 	struct kml_error reason;
 	if (!kmt_event_check(&writer->tally, event, &reason))
 		return remember(writer, kml_fail(error, "%s: event %llu: %s", writer->output.path,
 						 (unsigned long long)writer->tally.totals.events, reason.text));
+	if (!reserve_event(writer))
+		return remember(writer, out_of_memory(error));
 	kmt_tally_count(&writer->tally, event);
 	writer->events[writer->event_count++] = *event;
 	return writer->event_count < KMT_BLOCK_EVENTS || remember(writer, flush_events(writer, error));
