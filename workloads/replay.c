@@ -35,9 +35,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* A broken promise of the allocator: the replay ends here, and the event is named. */
-__attribute__((format(printf, 3, 4), noinline)) static void
-fail_check(struct replay *replay, const struct kmt_event *event, const char *format, ...)
+void replay_fail(struct replay *replay, const struct kmt_event *event, const char *format, ...)
 {
 	struct replay_result *result = replay->result;
 	replay->stop = true;
@@ -130,14 +128,14 @@ static void check_books(struct replay *replay, const struct replay_sample *sampl
 	for (int i = 0; i < KML_WASTE_KINDS; i++)
 		sum += sample->stats.waste_bytes[i];
 	if (sum != sample->stats.held_bytes)
-		fail_check(replay, NULL,
-			   "%s: requested %" PRIu64 " + waste %" PRIu64 " is %" PRIu64 ", but %" PRIu64
-			   " bytes are held: its stats() leave something out",
-			   replay->allocator->name, sample->requested_bytes, sum - sample->requested_bytes, sum,
-			   sample->stats.held_bytes);
+		replay_fail(replay, NULL,
+			    "%s: requested %" PRIu64 " + waste %" PRIu64 " is %" PRIu64 ", but %" PRIu64
+			    " bytes are held: its stats() leave something out",
+			    replay->allocator->name, sample->requested_bytes, sum - sample->requested_bytes, sum,
+			    sample->stats.held_bytes);
 	if (sample->stats.granted_bytes != granted_now(replay))
-		fail_check(replay, NULL, "%s: stats() say %" PRIu64 " bytes are granted, it granted %" PRIu64,
-			   replay->allocator->name, sample->stats.granted_bytes, granted_now(replay));
+		replay_fail(replay, NULL, "%s: stats() say %" PRIu64 " bytes are granted, it granted %" PRIu64,
+			    replay->allocator->name, sample->stats.granted_bytes, granted_now(replay));
 }
 
 static void check_deep(struct replay *replay)
@@ -147,7 +145,7 @@ static void check_deep(struct replay *replay)
 		return;
 	kml_check_deep(replay->shadow);
 	if (!kml_shadow_ok(replay->shadow, &error))
-		fail_check(replay, NULL, "%s", error.text);
+		replay_fail(replay, NULL, "%s", error.text);
 }
 
 /* ---------------------------------------------------------------------------------- allocations and frees */
@@ -159,13 +157,13 @@ static bool grant_is_sound(struct replay *replay, const struct kmt_event *event,
 	if (grant->granted_bytes >= request->size_bytes && grant->granted_bytes < ABSURD_BYTES &&
 	    (request->align_bytes <= 1 || (grant->address & (request->align_bytes - 1)) == 0))
 		return true;
-	fail_check(replay, event, "%s granted %" PRIu64 " bytes at %" PRIu64 " for %" PRIu64 " aligned to %" PRIu64,
-		   replay->allocator->name, grant->granted_bytes, grant->address, request->size_bytes,
-		   request->align_bytes);
+	replay_fail(replay, event, "%s granted %" PRIu64 " bytes at %" PRIu64 " for %" PRIu64 " aligned to %" PRIu64,
+		    replay->allocator->name, grant->granted_bytes, grant->address, request->size_bytes,
+		    request->align_bytes);
 	return false;
 }
 
-static struct kml_grant call_alloc(struct replay *replay, const struct kml_request *request)
+struct kml_grant replay_call_alloc(struct replay *replay, const struct kml_request *request)
 {
 	if (request->size_bytes >= ABSURD_BYTES)
 		return (struct kml_grant){.status = KML_IMPOSSIBLE, .address = KML_NO_ADDRESS};
@@ -173,7 +171,7 @@ static struct kml_grant call_alloc(struct replay *replay, const struct kml_reque
 			      : replay->allocator->alloc(replay->heap, request);
 }
 
-static enum kml_status call_free(struct replay *replay, const struct kml_release *release)
+enum kml_status replay_call_free(struct replay *replay, const struct kml_release *release)
 {
 	return replay->shadow ? kml_shadow_free(replay->shadow, release)
 			      : replay->allocator->free(replay->heap, release);
@@ -232,7 +230,7 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 	} else {
 		request.align_bytes = alignment_of(replay, event);
 	}
-	struct kml_grant grant = call_alloc(replay, &request);
+	struct kml_grant grant = replay_call_alloc(replay, &request);
 	replay->result->allocations++;
 	slot->recorded = event->address;
 	slot->is_page = kind == REPLAY_PAGE;
@@ -260,19 +258,29 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 }
 
 /* A free with an address of its own: a fuzzer's misuse. The allocator must name it, and must not obey. */
-static void feed_misuse(struct replay *replay, const struct kmt_event *event, struct kml_release *release)
+static void feed_wrong_address(struct replay *replay, const struct kmt_event *event, struct kml_release *release)
 {
 	if (!replay->keeps_blocks) {
 		replay->result->dead_frees++;
 		return;
 	}
 	release->address = event->address;
-	enum kml_status status = call_free(replay, release);
+	enum kml_status status = replay_call_free(replay, release);
 	if (status == KML_OK)
-		fail_check(replay, event, "%s obeyed a free of %" PRIu64 ", which is not where the block is",
-			   replay->allocator->name, event->address);
+		replay_fail(replay, event, "%s obeyed a free of %" PRIu64 ", which is not where the block is",
+			    replay->allocator->name, event->address);
 	else
 		replay->result->refused_frees++;
+}
+
+void replay_count_free(struct replay *replay, struct slot *slot)
+{
+	replay->live_blocks--;
+	replay->requested_bytes[slot->is_page] -= slot->requested_bytes;
+	replay->granted_bytes[slot->is_page] -= slot->granted_bytes;
+	slot->requested_bytes = 0;
+	slot->granted_bytes = 0;
+	slot->is_freed = 1;
 }
 
 static void feed_free(struct replay *replay, const struct kmt_event *event)
@@ -290,7 +298,7 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 	bool misuse =
 		event->address != KMT_NO_ADDRESS && (slot->requested_bytes == 0 || event->address != slot->recorded);
 	if (misuse) {
-		feed_misuse(replay, event, &release);
+		feed_wrong_address(replay, event, &release);
 		return;
 	}
 	if (slot->requested_bytes == 0) {
@@ -302,19 +310,14 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 		slot->requested_bytes = 0;
 		return;
 	}
-	enum kml_status status = call_free(replay, &release);
+	enum kml_status status = replay_call_free(replay, &release);
 	if (status != KML_OK) {
-		fail_check(replay, event, "%s refused to free its block of %" PRIu64 " bytes at %" PRIu64 ": %s",
-			   replay->allocator->name, slot->granted_bytes, slot->address, kml_status_name(status));
+		replay_fail(replay, event, "%s refused to free its block of %" PRIu64 " bytes at %" PRIu64 ": %s",
+			    replay->allocator->name, slot->granted_bytes, slot->address, kml_status_name(status));
 		return;
 	}
 	replay->result->frees++;
-	replay->live_blocks--;
-	replay->requested_bytes[slot->is_page] -= slot->requested_bytes;
-	replay->granted_bytes[slot->is_page] -= slot->granted_bytes;
-	slot->requested_bytes = 0;
-	slot->granted_bytes = 0;
-	slot->is_freed = 1;
+	replay_count_free(replay, slot);
 }
 
 /* --------------------------------------------------------------------------------------------- one event */
@@ -337,7 +340,13 @@ static bool is_surplus(struct replay *replay, const struct kmt_event *event)
 static bool feed(struct replay *replay, const struct kmt_event *event, struct kml_error *error)
 {
 	enum replay_kind kind = replay_event_kind(replay->options->level, event);
-	if (kind == REPLAY_NOT_FED) {
+	if (event->op == KMT_MISUSE) {
+		replay_feed_misuse(replay, event);
+		account(replay, false);
+	} else if (event->op == KMT_EXHAUST) {
+		replay_feed_exhaust(replay, event);
+		account(replay, false);
+	} else if (kind == REPLAY_NOT_FED) {
 		replay_feed_other(replay, event);
 	} else if (replay->has_settled || !is_surplus(replay, event)) {
 		if (event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC) {
@@ -354,8 +363,12 @@ static bool feed(struct replay *replay, const struct kmt_event *event, struct km
 		struct kml_error broken;
 		kml_shadow_ok(replay->shadow, &broken);
 		replay->position--;
-		fail_check(replay, event, "%s", broken.text);
+		replay_fail(replay, event, "%s", broken.text);
 		replay->position++;
+	}
+	if (replay->position >= replay->next_check && !replay->stop) {
+		check_deep(replay);
+		replay->next_check = replay->position + replay->options->check_every;
 	}
 	return true;
 }
@@ -694,6 +707,7 @@ static void clean_up(struct replay *replay)
 	free(replay->slots);
 	free(replay->cache_open);
 	free(replay->surplus);
+	free(replay->exhausted.grants);
 }
 
 static bool replay_stream(struct replay *replay, const struct kml_spec *spec, struct kml_error *error)
@@ -706,13 +720,15 @@ static bool replay_stream(struct replay *replay, const struct kml_spec *spec, st
 	if (!started || !feed_stream(replay, error))
 		return false;
 	replay_settle(replay);
-	/* The end is always a sample. */
-	if (replay->bare)
+	if (replay->bare && !replay->shadow)
 		return true;
+	/* The end is always a sample. */
 	bool at_sample = replay->samples_taken > 0 && replay->result->at_end.event == replay->position;
 	if (!at_sample && !replay->result->check_failed && !take_sample(replay))
 		return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
-	conclude(replay);
+	if (!replay->bare)
+		conclude(replay);
+	replay_check_end(replay);
 	return true;
 }
 
@@ -722,6 +738,9 @@ static bool replay_whole(struct replay *replay, const struct kml_spec *spec, str
 	const struct kml_allocator *allocator = spec->layer[0];
 	memset(result, 0, sizeof *result);
 	replay->result = result;
+	replay->next_check = UINT64_MAX;
+	if (replay->options->check && replay->options->check_every > 0)
+		replay->next_check = replay->options->check_every;
 	replay->page_bytes = kmt_reader_origin(replay->reader)->page_bytes;
 	replay->allocator = allocator;
 	replay->recorded = allocator->traits & KML_TRAIT_RECORDED;

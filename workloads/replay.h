@@ -29,8 +29,10 @@ struct replay_options {
 	enum replay_level level;
 	uint64_t
 		arena_bytes; /* 0: auto, twice the peak of granted bytes that the recorded kernel shows at this level */
-	bool check;          /* shadow model after every event, deep checks at every sample */
-	uint32_t samples;    /* evenly spaced in events; 0: only the end */
+	bool check; /* shadow model after every event, deep checks at every sample; at the end of the trace all that
+		       is live is freed, and the arena must be whole again */
+	uint32_t check_every; /* with check: deep checks after every so many events too; 0: only at samples */
+	uint32_t samples;     /* evenly spaced in events; 0: only the end */
 	uint64_t seed;
 	bool stop_at_failure;       /* for the bisection of the smallest arena */
 	uint64_t stop_after_events; /* of the trace; 0 or beyond its end: all of it */

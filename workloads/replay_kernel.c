@@ -45,6 +45,14 @@ static void feed_slab_page(struct replay *replay, const struct kmt_event *event)
 	slot->granted_bytes = 0;
 }
 
+void replay_free_slab_page(struct replay *replay, struct slot *slot)
+{
+	const struct kml_release release = {
+		.address = slot->address, .cache = KML_NO_CACHE, .flags = KML_PAGES | KML_SLAB_PAGE};
+	(void)replay->allocator->free(replay->heap, &release);
+	slot->granted_bytes = 0;
+}
+
 /* ------------------------------------------------------------------------------------------ other events */
 
 void replay_open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_start)
@@ -124,20 +132,25 @@ static void tell_reap(struct replay *replay, const struct kmt_event *event)
 		replay->allocator->notice(replay->heap, &notice);
 }
 
-static void tell_rcu_free(struct replay *replay, const struct kmt_event *event)
+static void tell_rcu_free(struct replay *replay, struct slot *slot, uint16_t cpu)
 {
-	struct slot *slot = &replay->slots[event->object];
 	if (!slot->is_freed || slot->is_page)
 		return; /* its allocation failed, or the trace repeats itself */
 	slot->is_freed = 0;
 	struct kml_notice notice = {
 		.kind = KML_NOTICE_RCU_FREE,
 		.cache = slot->cache == KMT_NO_CACHE ? KML_NO_CACHE : slot->cache,
-		.cpu = event->cpu,
+		.cpu = cpu,
 		.count = 1,
 		.address = slot->address,
 	};
 	replay->allocator->notice(replay->heap, &notice);
+}
+
+void replay_end_grace_period(struct replay *replay, struct slot *slot)
+{
+	if (replay->told_ops >> KMT_RCU_FREE & 1)
+		tell_rcu_free(replay, slot, 0);
 }
 
 /* Memory as the recorded kernel gave it to its page allocator: to the lowest layer. */
@@ -188,7 +201,7 @@ void replay_feed_other(struct replay *replay, const struct kmt_event *event)
 		return;
 	case KMT_RCU_FREE:
 		if (replay_tells(replay, event))
-			tell_rcu_free(replay, event);
+			tell_rcu_free(replay, &replay->slots[event->object], event->cpu);
 		return;
 	default: /* MARK */
 		return;

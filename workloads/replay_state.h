@@ -1,7 +1,8 @@
 /*
  * replay_state.h - a replay on its way, for the files that it is made of: replay.c (requests, books, samples) and
  * replay_kernel.c (all that the recorded kernel did besides: caches, shrinks, drains, reaps, memory at boot, what was
- * there at the start, time).
+ * there at the start, time) and replay_program.c (what only programs written for a test do: misuse, exhaustion; the end
+ * of a checked replay).
  */
 #ifndef KMEMLAB_REPLAY_STATE_H
 #define KMEMLAB_REPLAY_STATE_H
@@ -27,6 +28,16 @@ struct slot {
 	uint64_t is_freed : 1; /* by a free of its object, and RCU has not given it back since */
 	uint64_t cache : 16;   /* of its alloc: frees of merged caches name another */
 	uint64_t granted_bytes;
+};
+
+/* Memory taken by KMT_EXHAUST: it has no ids. */
+struct replay_grant {
+	uint64_t address, requested_bytes, granted_bytes;
+	uint16_t cpu, flags;
+};
+struct replay_grants {
+	struct replay_grant *grants; /* owned */
+	uint32_t count, room;
 };
 
 struct replay {
@@ -57,6 +68,7 @@ struct replay {
 	uint64_t next_tick_ns;              /* the earliest of them */
 
 	struct slot *slots;
+	struct replay_grants exhausted;
 	bool *cache_open; /* by cache; NULL at the level of pages */
 
 	uint64_t position; /* events of the trace passed */
@@ -73,6 +85,7 @@ struct replay {
 	replay_snapshot_observer *snapshot_observer;
 	void *context;
 	uint64_t next_sample; /* position of the next sample */
+	uint64_t next_check;  /* position of the next deep check between samples */
 	uint64_t samples_taken;
 };
 
@@ -87,6 +100,25 @@ static inline bool replay_is_recorded_slab_page(const struct replay *replay, con
 {
 	return replay->recorded && (event->flags & KMT_SLAB_PAGE);
 }
+
+/* A broken promise of the allocator: the replay ends here, and the event (or, of NULL, the position) is named. */
+void replay_fail(struct replay *replay, const struct kmt_event *event, const char *format, ...)
+	__attribute__((format(printf, 3, 4), noinline));
+/* Through the shadow where there is one. */
+struct kml_grant replay_call_alloc(struct replay *replay, const struct kml_request *request);
+enum kml_status replay_call_free(struct replay *replay, const struct kml_release *release);
+/* The books after the free of a live id. */
+void replay_count_free(struct replay *replay, struct slot *slot);
+
+/* replay_program.c */
+void replay_feed_misuse(struct replay *replay, const struct kmt_event *event);
+void replay_feed_exhaust(struct replay *replay, const struct kmt_event *event);
+/* With a shadow: free all that is live, shrink; the arena must be whole again. */
+void replay_check_end(struct replay *replay);
+
+/* A page of the recorded slab allocator goes back; RCU gives back a freed object, where the stack wants to be told. */
+void replay_free_slab_page(struct replay *replay, struct slot *slot);
+void replay_end_grace_period(struct replay *replay, struct slot *slot);
 
 /* Events that ask for nothing and give nothing back. */
 void replay_feed_other(struct replay *replay, const struct kmt_event *event);

@@ -169,6 +169,8 @@ bool replay_event_belongs(enum replay_level level, const struct kmt_event *event
 	case KMT_CACHE_CLOSE:
 	case KMT_SHRINK:
 	case KMT_DRAIN:
+	case KMT_MISUSE:
+	case KMT_EXHAUST:
 		return true;
 	default:
 		return replay_event_kind(level, event) != REPLAY_NOT_FED;
