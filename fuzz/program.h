@@ -26,7 +26,7 @@
 #include "workloads/replay.h"
 
 enum {
-	PROGRAM_SETUP_BYTES = 32,
+	PROGRAM_SETUP_BYTES = 48,
 	PROGRAM_OP_BYTES = 6,
 	PROGRAM_OPS = 128,          /* operations that the engines may write */
 	PROGRAM_EVENTS_MAX = 16384, /* a longer text or trace is refused */

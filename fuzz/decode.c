@@ -1,0 +1,770 @@
+/*
+ * decode.c - bytes to the program they mean, and back.
+ *
+ * The decoder keeps what an allocator's user would know: which ids are live, in which cache, and which caches are open.
+ * So most frees hit something, no live id is allocated again and nothing is taken from a closed cache, whatever the
+ * bytes. A setup's parameters come from the allocators' own tables; when no stack can be made with them, the defaults
+ * stand. Setups decoded before are kept: cost O(operations), 10 ns each; a new setup costs the parsing of its spec and
+ * a stack made on trial.
+ *
+ * Sizes are told by 12 bits of number and 4 of what to make of it (size_of): the bounds of size classes on both sides,
+ * pages and about, all and parts of the arena, and sizes that overflow what is too narrow.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "allocators/arena.h"
+#include "allocators/registry.h"
+#include "fuzz/program.h"
+#include "kmemlab/support/error.h"
+
+_Static_assert(PROGRAM_OBJECTS == 64, "the live ids are the bits of a word");
+
+enum {
+	PAGE_BYTES = 4096,
+	UNIT_BYTES = 16,   /* the smallest arena of a page allocator is one of these */
+	LAYER_PARAMS = 32, /* parameters of a layer that bytes can tell */
+	SETUPS_KEPT = 1024,
+	PLACES = 64, /* where `recorded` may be told to put an object */
+};
+
+/* ------------------------------------------------------------------------------------------------ stacks */
+
+/* A target's stack: layers and the parameters that its text fixes. */
+struct stack_plan {
+	char text[256];
+	uint32_t layer_count;
+	const struct kml_allocator *layer[KML_STACK_LAYERS]; /* NULL: of no such name */
+	char given[KML_STACK_LAYERS][128];                   /* "order=2,fit=asked" */
+	bool has_caches, is_recorded, is_objects;
+	uint64_t number; /* of plans so far: tells setups of two stacks apart */
+};
+
+static bool plan_layer(struct stack_plan *plan, char *text)
+{
+	char *params = strchr(text, ':');
+	if (params)
+		*params++ = '\0';
+	const struct kml_allocator *allocator = kml_registry_find(text);
+	if (!allocator || plan->layer_count == KML_STACK_LAYERS)
+		return false;
+	snprintf(plan->given[plan->layer_count], sizeof plan->given[0], "%s", params ? params : "");
+	plan->layer[plan->layer_count++] = allocator;
+	return true;
+}
+
+/* The plan of a stack's text; that of the last call is at hand. Unknown names leave a plan without layers. */
+static const struct stack_plan *plan_stack(const char *stack)
+{
+	static struct stack_plan plan;
+	if (plan.number > 0 && strcmp(plan.text, stack) == 0)
+		return &plan;
+	uint64_t number = plan.number + 1;
+	memset(&plan, 0, sizeof plan);
+	plan.number = number;
+	snprintf(plan.text, sizeof plan.text, "%s", stack);
+	char copy[sizeof plan.text], *rest = copy;
+	memcpy(copy, plan.text, sizeof copy);
+	bool known = true;
+	for (char *token; known && (token = strsep(&rest, "/"));)
+		known = plan_layer(&plan, token);
+	if (!known)
+		plan.layer_count = 0;
+	if (plan.layer_count == 0)
+		return &plan;
+	const struct kml_allocator *top = plan.layer[0];
+	plan.is_objects = top->layer == KML_LAYER_OBJECTS;
+	if (plan.is_objects && plan.layer_count == 1)
+		plan.layer[plan.layer_count++] = kml_registry_find("binary");
+	plan.has_caches = plan.is_objects || top->cache_open;
+	plan.is_recorded = top->traits & KML_TRAIT_RECORDED;
+	return &plan;
+}
+
+/* ------------------------------------------------------------------------------------------------ parameters */
+
+/* A parameter's byte: the lower half leaves the default. */
+enum { PARAM_DEFAULTS = 128 };
+
+static uint64_t number_value(const struct kml_param *param, unsigned code)
+{
+	uint64_t step = param->type == KML_PARAM_SIZE ? UNIT_BYTES : 1, value;
+	if (code < 32)
+		value = param->minimum + code * step;
+	else if (code < 64)
+		value = step << (code % 16);
+	else if (code < 96)
+		value = (step << (code % 16)) - 1;
+	else
+		value = 3 * step << (code % 16);
+	return value < param->minimum ? param->minimum : value > param->maximum ? param->maximum : value;
+}
+
+static void sizes_text(unsigned code, char *text, size_t room)
+{
+	static const char multiples[16][6] = {
+		{1, 2}, {1, 2, 3},       {1, 2, 4}, {1, 3},    {1, 2, 3, 4}, {1, 2, 3, 5}, {1, 2, 6}, {2, 3},
+		{1, 4}, {1, 2, 3, 4, 6}, {1, 3, 4}, {1, 2, 5}, {1},          {1, 7},       {2, 5, 7}, {1, 2, 4, 8, 9}};
+	const char *multiple = multiples[code / 8];
+	size_t used = 0;
+	for (size_t i = 0; i < sizeof multiples[0] && multiple[i]; i++)
+		used += (size_t)snprintf(text + used, room - used, "%s%u", i ? "+" : "",
+					 (unsigned)multiple[i] * UNIT_BYTES << (code % 8));
+}
+
+static void param_text(const struct kml_param *param, uint8_t byte, char *text, size_t room)
+{
+	unsigned code = byte - PARAM_DEFAULTS, choices = 0;
+	switch (param->type) {
+	case KML_PARAM_CHOICE:
+		while (param->choices[choices])
+			choices++;
+		snprintf(text, room, "%s", param->choices[code % choices]);
+		return;
+	case KML_PARAM_SIZES:
+		sizes_text(code, text, room);
+		return;
+	default:
+		snprintf(text, room, "%llu", (unsigned long long)number_value(param, code));
+	}
+}
+
+static bool is_given(const char *given, const char *name)
+{
+	size_t length = strlen(name);
+	for (const char *at = given; *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : "")
+		if (strncmp(at, name, length) == 0 && at[length] == '=')
+			return true;
+	return false;
+}
+
+/* "slub:min_partial=5/binary" of the parameter bytes; `room` is that of a setup's stack. */
+static void write_spec(const struct stack_plan *plan, const uint8_t *bytes, char *text, size_t room)
+{
+	size_t used = 0, at = 0;
+	for (uint32_t i = 0; i < plan->layer_count; i++) {
+		const char *given = plan->given[i];
+		used += (size_t)snprintf(text + used, room - used, "%s%s%s%s", i ? "/" : "", plan->layer[i]->name,
+					 *given ? ":" : "", given);
+		bool first = !*given;
+		/* The layers below need room too. */
+		size_t reserved = plan->layer_count - i > 1
+					  ? strlen(plan->layer[i + 1]->name) + 2 + strlen(plan->given[i + 1])
+					  : 0;
+		for (const struct kml_param *param = plan->layer[i]->params; param && param->name; param++, at++) {
+			char value[64];
+			uint8_t byte = at < PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS ? bytes[at] : 0;
+			if (byte < PARAM_DEFAULTS || is_given(given, param->name))
+				continue;
+			param_text(param, byte, value, sizeof value);
+			if (used + reserved + strlen(param->name) + strlen(value) + 3 > room)
+				continue;
+			used += (size_t)snprintf(text + used, room - used, "%c%s=%s", first ? ':' : ',', param->name,
+						 value);
+			first = false;
+		}
+	}
+	if (plan->layer_count == 0)
+		snprintf(text, room, "%s", plan->text);
+}
+
+/* ------------------------------------------------------------------------------------------------ the setup */
+
+/* Bytes of an arena: memory runs out often. A page allocator counts in units, then in pages. */
+static uint64_t arena_bytes_of(const struct stack_plan *plan, uint8_t size, uint8_t tail)
+{
+	if (plan->is_objects)
+		return (2 + (uint64_t)size * 62 / 255) * PAGE_BYTES + tail;
+	uint64_t code = size, units;
+	if (code >= 208)
+		return (code - 207) * 2 * PAGE_BYTES + tail;
+	if (code < 64)
+		units = 1 + code;
+	else if (code < 128)
+		units = 64 + (code - 63) * 4;
+	else
+		units = 320 + (code - 127) * 47;
+	return units * UNIT_BYTES + tail;
+}
+
+static uint32_t cpu_count_of(uint8_t byte)
+{
+	return byte < 224 ? 1 + byte % 4 : 1 + byte % 16;
+}
+
+static uint32_t check_every_of(uint8_t byte)
+{
+	static const uint8_t every[] = {0, 16, 32, 8, 64, 4, 2, 1};
+	return every[byte % 8];
+}
+
+/* 1 to 16 KiB: every size up to 64, then powers of two, their neighbours and between. */
+static uint64_t object_bytes_of(uint8_t code)
+{
+	if (code < 64)
+		return 1u + code;
+	uint64_t power = 64ull << ((code - 64) / 24), step = (code - 64) % 24;
+	return step == 1 ? power + 1 : step == 23 ? 2 * power - 1 : power + power * step / 24 / 8 * 8;
+}
+
+static void decode_cache(struct kmt_cache *cache, uint8_t size, uint8_t kind)
+{
+	static const uint16_t aligns[8] = {0, 0, 8, 16, 64, 128, 1024, PAGE_BYTES};
+	cache->object_bytes = object_bytes_of(size);
+	cache->align_bytes = aligns[kind & 7];
+	cache->slot_bytes = cache->slabs_at_start = cache->objects_at_start = 0;
+	cache->objects_per_slab = cache->pages_per_slab = 0;
+	/* The bits of the byte above the alignment are those of enum kmt_cache_flag. */
+	cache->flags = kind >> 3 & 15;
+	_Static_assert(KMT_CACHE_KMALLOC == 8, "the flags of a cache are four bits");
+}
+
+static void decode_caches(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *bytes)
+{
+	static const char names[PROGRAM_CACHES][4] = {"c0", "c1", "c2", "c3"};
+	setup->cache_count = plan->has_caches || plan->is_recorded ? PROGRAM_CACHES : 0;
+	for (uint32_t i = 0; i < setup->cache_count; i++) {
+		memcpy(setup->cache_names[i], names[i], sizeof names[i]);
+		setup->caches[i].name = setup->cache_names[i];
+		decode_cache(&setup->caches[i], bytes[2 * i], bytes[2 * i + 1]);
+	}
+}
+
+/* Can a stack be made of the setup? */
+static bool can_be_created(const struct program_setup *setup)
+{
+	struct kml_error error;
+	struct kml_spec *spec = kml_spec_parse(setup->stack, &error);
+	if (!spec)
+		return false;
+	struct kml_environment environment = {.page_bytes = setup->page_bytes,
+					      .cpu_count = setup->cpu_count,
+					      .cache_count = setup->cache_count,
+					      .seed = setup->seed};
+	struct kml_stack stack;
+	bool with_memory = !(spec->layer[0]->traits & KML_TRAIT_NO_MEMORY);
+	environment.arena = kml_arena_create(setup->arena_bytes, setup->page_bytes, with_memory, &error);
+	bool created = environment.arena && kml_stack_create(&stack, spec, &environment, &error);
+	if (created)
+		kml_stack_destroy(&stack);
+	if (environment.arena)
+		kml_arena_destroy(environment.arena);
+	kml_spec_free(spec);
+	return created;
+}
+
+/* What of the setup decides on its spec: all but how often is checked. */
+struct setup_key {
+	uint64_t plan;
+	uint8_t bytes[PROGRAM_SETUP_BYTES];
+};
+
+static void decode_stack(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *bytes)
+{
+	static struct {
+		struct setup_key key;
+		char spec[sizeof setup->stack];
+	} kept[SETUPS_KEPT], *place;
+	struct setup_key key;
+	memset(&key, 0, sizeof key);
+	key.plan = plan->number;
+	memcpy(key.bytes, bytes, PROGRAM_SETUP_BYTES);
+	key.bytes[PROGRAM_BYTE_CHECK] = 0;
+	place = &kept[XXH3_64bits(&key, sizeof key) % SETUPS_KEPT];
+	if (memcmp(&place->key, &key, sizeof key) != 0) {
+		static const uint8_t defaults[PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS];
+		const uint8_t *parameters = bytes + PROGRAM_BYTE_PARAMETERS;
+		write_spec(plan, parameters, setup->stack, sizeof setup->stack);
+		char plain[sizeof setup->stack];
+		write_spec(plan, defaults, plain, sizeof plain);
+		if (strcmp(plain, setup->stack) != 0 && !can_be_created(setup))
+			memcpy(setup->stack, plain, sizeof plain);
+		memcpy(place->spec, setup->stack, sizeof place->spec);
+		place->key = key;
+	}
+	memcpy(setup->stack, place->spec, sizeof setup->stack);
+}
+
+static void decode_setup(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *bytes)
+{
+	setup->arena_bytes = arena_bytes_of(plan, bytes[PROGRAM_BYTE_ARENA], bytes[PROGRAM_BYTE_ARENA_TAIL]);
+	setup->page_bytes = PAGE_BYTES;
+	setup->cpu_count = cpu_count_of(bytes[PROGRAM_BYTE_CPUS]);
+	setup->seed = 1u + bytes[PROGRAM_BYTE_SEED];
+	setup->check_every = check_every_of(bytes[PROGRAM_BYTE_CHECK]);
+	decode_caches(setup, plan, bytes + PROGRAM_BYTE_CACHES);
+	decode_stack(setup, plan, bytes);
+}
+
+/* ------------------------------------------------------------------------------------------------ operations */
+
+/* What is known while operations are decoded. */
+struct decoder {
+	struct program *program;
+	const struct stack_plan *plan;
+	uint64_t live, dead;                      /* bits of ids that are live; that were, and are not */
+	struct kmt_event object[PROGRAM_OBJECTS]; /* of a live id its alloc */
+	struct kmt_event last;                    /* alloc; op KMT_OP_COUNT before the first */
+	uint32_t birth[PROGRAM_OBJECTS];
+	uint32_t births;
+	uint8_t open; /* bits of caches that are surely open */
+	bool is_exhausted;
+	uint64_t time_ns;
+	uint64_t place_bytes; /* of `recorded`: from place to place; 0: none */
+};
+
+/* The first id of a set from `id` on, round and round; -1: it is empty. */
+static int next_of(uint64_t set, unsigned id)
+{
+	if (set == 0)
+		return -1;
+	uint64_t turned = set >> id | (id ? set << (PROGRAM_OBJECTS - id) : 0);
+	return (int)((id + (unsigned)__builtin_ctzll(turned)) % PROGRAM_OBJECTS);
+}
+
+static uint64_t saturate(uint64_t value, uint64_t limit)
+{
+	return value < 1 ? 1 : value > limit ? limit : value;
+}
+
+/* What a size's two bytes mean. `near`: a size to be near to (the arena, a cache's object). */
+enum size_mode {
+	SIZE_TINY,
+	SIZE_ANY,
+	SIZE_POWER,
+	SIZE_BELOW_POWER,
+	SIZE_ABOVE_POWER,
+	SIZE_THREE,
+	SIZE_NEAR_THREE,
+	SIZE_PAGES,
+	SIZE_NEAR_PAGES,
+	SIZE_UNITS,
+	SIZE_ARENA,
+	SIZE_PART,
+	SIZE_HUGE,
+	SIZE_FIBONACCI,
+	SIZE_TERNARY,
+	SIZE_CACHE,
+	SIZE_MODES
+};
+/* So many numbers make a difference. */
+static const uint16_t size_numbers[SIZE_MODES] = {64,   4096, 20,  20, 20, 18, 36, 64,
+						  1024, 4096, 256, 64, 16, 24, 12, 12};
+
+static uint64_t fibonacci(unsigned n)
+{
+	uint64_t a = 1, b = 2;
+	for (; n; n--) {
+		uint64_t sum = a + b;
+		a = b;
+		b = sum;
+	}
+	return a;
+}
+
+static uint64_t huge_size(unsigned number)
+{
+	static const uint64_t sizes[16] = {
+		(1ull << 32) + 16,   1ull << 44,          1ull << 32,        (1ull << 32) - 1,
+		(1ull << 32) - 15,   1ull << 31,          (1ull << 31) + 1,  (1ull << 31) - 1,
+		(1ull << 32) + 4096, (1ull << 33) - 8,    (1ull << 36) + 64, (1ull << 40) + 1,
+		(1ull << 45) - 1,    (1ull << 45) - 4095, 1ull << 63,        UINT64_MAX};
+	return sizes[number % 16];
+}
+
+static uint64_t size_of(const struct program_setup *setup, enum size_mode mode, unsigned number)
+{
+	const unsigned n = number % size_numbers[mode];
+	uint64_t ternary = UNIT_BYTES;
+	switch (mode) {
+	case SIZE_TINY:
+	case SIZE_ANY:
+		return 1u + n;
+	case SIZE_POWER:
+		return 1ull << n;
+	case SIZE_BELOW_POWER:
+		return saturate((1ull << n) - 1, UINT64_MAX);
+	case SIZE_ABOVE_POWER:
+		return (1ull << n) + 1;
+	case SIZE_THREE:
+		return 3ull << n;
+	case SIZE_NEAR_THREE:
+		return (3ull << n / 2) + (n % 2 ? 1 : -1);
+	case SIZE_PAGES:
+		return (1ull + n) * PAGE_BYTES;
+	case SIZE_NEAR_PAGES:
+		return (1ull + n / 64) * PAGE_BYTES + n % 64 - 32;
+	case SIZE_UNITS:
+		return (1ull + n) * UNIT_BYTES;
+	case SIZE_ARENA:
+		return saturate(setup->arena_bytes + 16 - n, UINT64_MAX);
+	case SIZE_PART:
+		return saturate(setup->arena_bytes / (2 + n / 4) + n % 4 - 1, UINT64_MAX);
+	case SIZE_HUGE:
+		return huge_size(n);
+	case SIZE_FIBONACCI:
+		return fibonacci(n) * UNIT_BYTES;
+	case SIZE_TERNARY:
+		for (unsigned i = 0; i < n; i++)
+			ternary *= 3;
+		return ternary;
+	default: /* as a cache's objects, and about */
+		if (setup->cache_count == 0)
+			return 1u + n;
+		return saturate(setup->caches[n % PROGRAM_CACHES].object_bytes + n / PROGRAM_CACHES - 1, UINT64_MAX);
+	}
+}
+
+static unsigned size_code(const uint8_t *op)
+{
+	return op[PROGRAM_BYTE_SIZE] | (unsigned)op[PROGRAM_BYTE_SIZE + 1] << 8;
+}
+
+static unsigned order_of(unsigned code)
+{
+	static const uint8_t orders[16] = {0, 0, 0, 1, 0, 2, 1, 3, 0, 4, 2, 5, 1, 6, 8, 10};
+	return code >> 12 == SIZE_HUGE ? code % 33 : orders[code % 16];
+}
+
+/* Most want no alignment of their own. */
+static uint8_t alignment_of(uint8_t cpu_byte)
+{
+	static const uint8_t log2[16] = {0, 0, 0, 0, 0, 0, 0, 0, 3, 4, 5, 6, 7, 9, 12, 13};
+	return log2[cpu_byte >> 4];
+}
+
+/* Flag byte: cache 0-3 or none, zeroed, atomic, and one of eight. */
+enum { FLAGS_NO_CACHE = 4, FLAGS_ZEROED = 8, FLAGS_ATOMIC = 16 };
+
+static uint16_t common_flags(uint8_t byte)
+{
+	return (uint16_t)((byte & FLAGS_ZEROED ? KML_ZEROED : 0) | (byte & FLAGS_ATOMIC ? KML_ATOMIC : 0));
+}
+
+static uint16_t page_flags(uint8_t byte)
+{
+	static const uint16_t kinds[8] = {0,           KML_MOVABLE,    KML_RECLAIMABLE, KML_MOVABLE,
+					  KML_MOVABLE, KML_CONTIGUOUS, KML_DMA,         KML_ACCOUNTED};
+	return common_flags(byte) | kinds[byte >> 5];
+}
+
+/* Areas of vmalloc are rare: they cost system calls. */
+static uint16_t size_flags(uint8_t byte)
+{
+	static const uint16_t kinds[8] = {KML_KMALLOC,
+					  KML_KMALLOC,
+					  KML_KMALLOC | KML_RECLAIMABLE,
+					  KML_KMALLOC | KML_ACCOUNTED,
+					  0,
+					  KML_KMALLOC | KML_CONTIGUOUS,
+					  KML_KMALLOC | KML_DMA,
+					  KML_MOVABLE};
+	if (byte >> 5 == 7 && (byte & FLAGS_ATOMIC))
+		return (uint16_t)(KML_VMALLOC | (byte & FLAGS_ZEROED ? KML_ZEROED : 0));
+	return common_flags(byte) | kinds[byte >> 5];
+}
+
+static uint16_t cache_flags(uint8_t byte, const struct kmt_cache *cache)
+{
+	uint16_t flags = common_flags(byte) | (byte >> 5 == 4 ? KML_ACCOUNTED : 0);
+	return flags | (cache->flags & KMT_CACHE_KMALLOC ? KML_KMALLOC : 0);
+}
+
+static struct kmt_event event_of(const struct decoder *decoder, enum kmt_op op, const uint8_t *bytes)
+{
+	return (struct kmt_event){
+		.time_ns = decoder->time_ns,
+		.address = KMT_NO_ADDRESS,
+		.cache = KMT_NO_CACHE,
+		.cpu = (uint16_t)((bytes[PROGRAM_BYTE_CPU] & 15) % decoder->program->setup.cpu_count),
+		.op = (uint8_t)op,
+	};
+}
+
+static void emit(struct decoder *decoder, const struct kmt_event *event)
+{
+	decoder->program->events[decoder->program->event_count++] = *event;
+}
+
+static void emit_alloc(struct decoder *decoder, struct kmt_event *event, unsigned id)
+{
+	event->object = (uint32_t)id;
+	decoder->live |= 1ull << id;
+	decoder->dead &= ~(1ull << id);
+	decoder->object[id] = *event;
+	decoder->birth[id] = decoder->births++;
+	decoder->last = *event;
+	emit(decoder, event);
+}
+
+static void emit_free(struct decoder *decoder, unsigned id, const uint8_t *bytes)
+{
+	const struct kmt_event *alloc = &decoder->object[id];
+	bool is_page = alloc->op == KMT_PAGE_ALLOC;
+	struct kmt_event event = event_of(decoder, is_page ? KMT_PAGE_FREE : KMT_FREE, bytes);
+	event.object = (uint32_t)id;
+	event.order = alloc->order;
+	event.cache = bytes[PROGRAM_BYTE_FLAGS] & 1 ? KMT_NO_CACHE : alloc->cache;
+	decoder->live &= ~(1ull << id);
+	decoder->dead |= 1ull << id;
+	emit(decoder, &event);
+}
+
+/* Where `recorded` is told to put it: one of PLACES, or nowhere. */
+static uint64_t place_of(const struct decoder *decoder, const uint8_t *bytes)
+{
+	unsigned place = bytes[PROGRAM_BYTE_CPU] >> 4 << 2 | bytes[PROGRAM_BYTE_OBJECT] >> 6;
+	return place >= PLACES - 4 ? KMT_NO_ADDRESS : place * decoder->place_bytes;
+}
+
+/* By its size: no cache, or one that may be closed. */
+static void fill_sized(const struct decoder *decoder, struct kmt_event *event, const uint8_t *bytes,
+		       uint64_t size_bytes)
+{
+	event->size_bytes = size_bytes;
+	event->flags = size_flags(bytes[PROGRAM_BYTE_FLAGS]);
+	if (!decoder->plan->is_recorded) {
+		event->align_log2 = alignment_of(bytes[PROGRAM_BYTE_CPU]);
+		return;
+	}
+	event->address = place_of(decoder, bytes);
+	/* The recorded machine is as large as its highest address says. */
+	event->size_bytes = 1 + (size_bytes - 1) % decoder->program->setup.arena_bytes;
+}
+
+static void fill_object(const struct decoder *decoder, struct kmt_event *event, const uint8_t *bytes)
+{
+	const struct program_setup *setup = &decoder->program->setup;
+	unsigned code = size_code(bytes), index = bytes[PROGRAM_BYTE_FLAGS] & (PROGRAM_CACHES - 1);
+	uint64_t size_bytes = size_of(setup, code >> 12, code & 4095);
+	bool wants_cache = setup->cache_count && !(bytes[PROGRAM_BYTE_FLAGS] & FLAGS_NO_CACHE);
+	if (!wants_cache || !(decoder->open >> index & 1)) {
+		fill_sized(decoder, event, bytes, size_bytes);
+		return;
+	}
+	const struct kmt_cache *cache = &setup->caches[index];
+	event->cache = (uint16_t)index;
+	event->flags = cache_flags(bytes[PROGRAM_BYTE_FLAGS], cache);
+	event->size_bytes = cache->flags & KMT_CACHE_KMALLOC ? 1 + code % cache->object_bytes : cache->object_bytes;
+	if (decoder->plan->is_recorded)
+		event->address = place_of(decoder, bytes);
+}
+
+static void fill_pages(const struct decoder *decoder, struct kmt_event *event, const uint8_t *bytes)
+{
+	event->op = KMT_PAGE_ALLOC;
+	event->order = (uint8_t)order_of(size_code(bytes));
+	event->flags = page_flags(bytes[PROGRAM_BYTE_FLAGS]);
+	if (decoder->plan->is_recorded) {
+		event->order %= 4;
+		event->address = place_of(decoder, bytes);
+	}
+	event->size_bytes = (uint64_t)PAGE_BYTES << event->order;
+}
+
+/* The like of the last one, if that can still be had. */
+static bool fill_again(const struct decoder *decoder, struct kmt_event *event)
+{
+	const struct kmt_event *last = &decoder->last;
+	if (last->op == KMT_OP_COUNT || (last->cache != KMT_NO_CACHE && !(decoder->open >> last->cache & 1)))
+		return false;
+	uint64_t address = event->address, time_ns = event->time_ns;
+	uint16_t cpu = event->cpu;
+	*event = *last;
+	event->address = address;
+	event->time_ns = time_ns;
+	event->cpu = cpu;
+	return true;
+}
+
+static void decode_alloc(struct decoder *decoder, enum program_kind kind, const uint8_t *bytes)
+{
+	int id = next_of(~decoder->live, bytes[PROGRAM_BYTE_OBJECT] % PROGRAM_OBJECTS);
+	if (id < 0) {
+		emit_free(decoder, bytes[PROGRAM_BYTE_OBJECT] % PROGRAM_OBJECTS, bytes);
+		return;
+	}
+	struct kmt_event event = event_of(decoder, KMT_ALLOC, bytes);
+	if (decoder->plan->is_recorded)
+		event.address = place_of(decoder, bytes);
+	if (kind == PROGRAM_PAGES)
+		fill_pages(decoder, &event, bytes);
+	else if (kind == PROGRAM_ALLOC || !fill_again(decoder, &event))
+		fill_object(decoder, &event, bytes);
+	emit_alloc(decoder, &event, (unsigned)id);
+}
+
+static void decode_free(struct decoder *decoder, const uint8_t *bytes)
+{
+	int id = next_of(decoder->live, bytes[PROGRAM_BYTE_OBJECT] % PROGRAM_OBJECTS);
+	if (id >= 0)
+		emit_free(decoder, (unsigned)id, bytes);
+}
+
+static void decode_free_oldest(struct decoder *decoder, const uint8_t *bytes)
+{
+	int oldest = -1;
+	for (uint64_t left = decoder->live; left; left &= left - 1) {
+		int id = __builtin_ctzll(left);
+		if (oldest < 0 || decoder->birth[id] < decoder->birth[oldest])
+			oldest = id;
+	}
+	if (oldest >= 0)
+		emit_free(decoder, (unsigned)oldest, bytes);
+}
+
+static void decode_misuse(struct decoder *decoder, const uint8_t *bytes)
+{
+	struct kmt_event event = event_of(decoder, KMT_MISUSE, bytes);
+	unsigned code = size_code(bytes);
+	event.order = bytes[PROGRAM_BYTE_FLAGS] % KMT_MISUSE_KINDS;
+	int id = next_of(event.order == KMT_MISUSE_DOUBLE ? decoder->dead : decoder->live,
+			 bytes[PROGRAM_BYTE_OBJECT] % PROGRAM_OBJECTS);
+	if (event.order == KMT_MISUSE_FOREIGN)
+		id = bytes[PROGRAM_BYTE_OBJECT] % PROGRAM_OBJECTS;
+	if (id < 0)
+		return;
+	event.object = (uint32_t)id;
+	if (event.order != KMT_MISUSE_DOUBLE && event.order != KMT_MISUSE_CACHE)
+		event.size_bytes = code >> 12 == SIZE_HUGE ? huge_size(code) : code % 4096;
+	if (event.order == KMT_MISUSE_CACHE) {
+		if (decoder->program->setup.cache_count == 0 || decoder->object[id].op != KMT_ALLOC)
+			return;
+		event.cache = (uint16_t)(code % PROGRAM_CACHES);
+		if (event.cache == decoder->object[id].cache)
+			event.cache = (event.cache + 1) % PROGRAM_CACHES;
+	}
+	emit(decoder, &event);
+}
+
+static void decode_shrink(struct decoder *decoder, const uint8_t *bytes)
+{
+	struct kmt_event event = event_of(decoder, KMT_SHRINK, bytes);
+	uint8_t flags = bytes[PROGRAM_BYTE_FLAGS];
+	event.cpu = 0;
+	if (decoder->program->setup.cache_count && !(flags & FLAGS_NO_CACHE))
+		event.cache = flags & (PROGRAM_CACHES - 1);
+	emit(decoder, &event);
+}
+
+/* An open cache closes, a closed one opens. It may have stayed open for its objects: then nothing comes of it. */
+static void decode_cache_event(struct decoder *decoder, const uint8_t *bytes)
+{
+	unsigned index = bytes[PROGRAM_BYTE_OBJECT] % PROGRAM_CACHES;
+	if (decoder->program->setup.cache_count == 0)
+		return;
+	bool is_open = decoder->open >> index & 1;
+	struct kmt_event event = event_of(decoder, is_open ? KMT_CACHE_CLOSE : KMT_CACHE_OPEN, bytes);
+	event.cpu = 0;
+	event.cache = (uint16_t)index;
+	decoder->open ^= (uint8_t)(1u << index);
+	emit(decoder, &event);
+}
+
+static void decode_exhaust(struct decoder *decoder, const uint8_t *bytes)
+{
+	struct kmt_event event = event_of(decoder, KMT_EXHAUST, bytes);
+	decoder->is_exhausted = !decoder->is_exhausted;
+	event.order = decoder->is_exhausted;
+	if (event.order)
+		event.flags = bytes[PROGRAM_BYTE_FLAGS] & FLAGS_ATOMIC ? KML_ATOMIC : 0;
+	else
+		event.cpu = 0;
+	emit(decoder, &event);
+}
+
+/* A millisecond to a minute. */
+static void decode_wait(struct decoder *decoder, const uint8_t *bytes)
+{
+	decoder->time_ns += 1000000ull << size_code(bytes) % 17;
+	struct kmt_event event = event_of(decoder, KMT_MARK, bytes);
+	event.cpu = 0;
+	emit(decoder, &event);
+}
+
+static void decode_op(struct decoder *decoder, const uint8_t *bytes)
+{
+	enum program_kind kind = (enum program_kind)(bytes[PROGRAM_BYTE_KIND] * PROGRAM_KINDS / 256);
+	switch (kind) {
+	case PROGRAM_ALLOC:
+	case PROGRAM_PAGES:
+	case PROGRAM_ALLOC_AGAIN:
+		decode_alloc(decoder, kind, bytes);
+		return;
+	case PROGRAM_FREE:
+		decode_free(decoder, bytes);
+		return;
+	case PROGRAM_FREE_OLDEST:
+		decode_free_oldest(decoder, bytes);
+		return;
+	case PROGRAM_MISUSE:
+		decode_misuse(decoder, bytes);
+		return;
+	case PROGRAM_SHRINK:
+		decode_shrink(decoder, bytes);
+		return;
+	case PROGRAM_DRAIN: {
+		struct kmt_event event = event_of(decoder, KMT_DRAIN, bytes);
+		emit(decoder, &event);
+		return;
+	}
+	case PROGRAM_CACHE:
+		decode_cache_event(decoder, bytes);
+		return;
+	case PROGRAM_EXHAUST:
+		decode_exhaust(decoder, bytes);
+		return;
+	default:
+		decode_wait(decoder, bytes);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------ decoding */
+
+static void start_decoder(struct decoder *decoder, struct program *program, const struct stack_plan *plan,
+			  const uint8_t *setup)
+{
+	decoder->program = program;
+	decoder->plan = plan;
+	decoder->live = decoder->dead = 0;
+	decoder->last.op = KMT_OP_COUNT;
+	decoder->births = 0;
+	decoder->is_exhausted = false;
+	decoder->time_ns = 0;
+	decoder->place_bytes = program->setup.arena_bytes / PLACES / 8 * 8;
+	decoder->open = 0;
+	for (unsigned i = 0; i < PROGRAM_CACHES; i++)
+		decoder->open |= (uint8_t)(!(setup[PROGRAM_BYTE_CACHES + 2 * i + 1] >> 7) << i);
+}
+
+void program_decode(struct program *program, const char *stack, const uint8_t *bytes, size_t byte_count)
+{
+	uint8_t setup[PROGRAM_SETUP_BYTES] = {0}, last[PROGRAM_OP_BYTES] = {0};
+	const struct stack_plan *plan = plan_stack(stack);
+	struct decoder decoder;
+	if (byte_count)
+		memcpy(setup, bytes, byte_count < sizeof setup ? byte_count : sizeof setup);
+	decode_setup(&program->setup, plan, setup);
+	start_decoder(&decoder, program, plan, setup);
+
+	size_t left = byte_count > sizeof setup ? byte_count - sizeof setup : 0;
+	size_t ops = (left + PROGRAM_OP_BYTES - 1) / PROGRAM_OP_BYTES;
+	ops = ops < PROGRAM_EVENTS_MAX ? ops : PROGRAM_EVENTS_MAX;
+	program->event_count = 0;
+	if (program->event_room < ops) {
+		free(program->events);
+		program->events = malloc(ops * sizeof *program->events);
+		KML_CHECK(program->events, "no memory for %zu events", ops);
+		program->event_room = (uint32_t)ops;
+	}
+	for (size_t i = 0; i < ops; i++, left -= PROGRAM_OP_BYTES) {
+		const uint8_t *at = bytes + sizeof setup + i * PROGRAM_OP_BYTES;
+		if (left < PROGRAM_OP_BYTES) {
+			memcpy(last, at, left);
+			decode_op(&decoder, last);
+			return;
+		}
+		decode_op(&decoder, at);
+	}
+}
