@@ -807,8 +807,11 @@ static uint8_t *read_whole(struct import_input *input, size_t *bytes, struct kml
 		got = import_input_read(input, buffer + *bytes, room_bytes - *bytes, error);
 		*bytes += got > 0 ? (size_t)got : 0;
 	}
-	if (buffer && got == 0)
-		return buffer;
+	if (buffer && got == 0) {
+		/* Not a byte more than there are: tools that watch for reads beyond the end then see them. */
+		uint8_t *exact = realloc(buffer, *bytes ? *bytes : 1);
+		return exact ? exact : buffer;
+	}
 	if (!buffer || got > 0)
 		kml_fail(error, "%s: out of memory after %zu bytes", import_input_name(input), *bytes);
 	free(buffer);
