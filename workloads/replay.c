@@ -42,11 +42,15 @@ void replay_fail(struct replay *replay, const struct kmt_event *event, const cha
 	if (result->check_failed)
 		return;
 	result->check_failed = true;
+	struct kml_error seen;
 	char message[384];
 	va_list arguments;
 	va_start(arguments, format);
 	vsnprintf(message, sizeof message, format, arguments);
 	va_end(arguments);
+	/* What the shadow saw has the name of an invariant. */
+	if (replay->shadow && !kml_shadow_ok(replay->shadow, &seen))
+		snprintf(message, sizeof message, "%.*s", (int)sizeof message - 1, seen.text);
 	if (event)
 		kml_fail(&result->check_error, "event %" PRIu64 " (%s of id %" PRIu32 "): %s", replay->position,
 			 kmt_op_name(event->op), event->object, message);
