@@ -25,7 +25,7 @@ const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
 	return "quarantine_size_mb=4:allocator_may_return_null=1:detect_stack_use_after_return=0:abort_on_error=1:"
-	       "handle_abort=1";
+	       "handle_abort=0";
 }
 const char *__ubsan_default_options(void);
 const char *__ubsan_default_options(void)

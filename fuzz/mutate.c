@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "fuzz/program.h"
+#include "kmemlab/support/random.h"
 
 enum {
 	RUN_MAX = 32,    /* operations inserted, repeated or spliced at once */
@@ -29,13 +30,9 @@ struct mutation {
 	uint16_t size[SIZES_OWN];
 };
 
-/* SplitMix64: Steele, Lea & Flood, Fast splittable pseudorandom number generators, OOPSLA 2014. */
 static uint64_t next_random(struct mutation *mutation)
 {
-	uint64_t z = mutation->state += 0x9e3779b97f4a7c15;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return random_next(&mutation->state);
 }
 
 /* 0 to count - 1; 0 of 0. */

@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fuzz/program.h"
+#include "fuzz/repair.h"
+#include "traces/import/import.h"
 
 enum { SEED_BYTES_MAX = 1 << 16 };
 
@@ -69,17 +72,54 @@ struct giving {
 	struct program program;
 };
 
+/* A file's bytes, decompressed; 0 when there are none, or too many. */
+static size_t read_seed(const char *path, uint8_t *bytes, size_t room)
+{
+	struct kml_error error;
+	struct import_input *input = import_input_open(path, &error);
+	size_t count = 0;
+	int64_t got = 1;
+	while (input && got > 0 && count < room) {
+		got = import_input_read(input, bytes + count, room - count, &error);
+		count += got > 0 ? (size_t)got : 0;
+	}
+	import_input_close(input);
+	return got == 0 ? count : 0;
+}
+
 static bool give_file(void *context, const char *path, const char *name)
 {
 	struct giving *giving = context;
-	FILE *file = fopen(path, "rb");
 	uint8_t *bytes = malloc(SEED_BYTES_MAX);
-	size_t count = file && bytes ? fread(bytes, 1, SEED_BYTES_MAX, file) : 0;
+	size_t count = bytes ? read_seed(path, bytes, SEED_BYTES_MAX) : 0;
+	bool going = count == 0 || giving->visit(giving->context, name, bytes, count);
+	free(bytes);
+	return going;
+}
+
+/* A program as a trace; loose, so that mutations reach into it. */
+static bool give_trace(void *context, const char *path, const char *name)
+{
+	struct giving *giving = context;
+	char folder[] = "/tmp/kmemlab-seed-XXXXXX", file[sizeof folder + 8];
+	uint8_t *bytes = malloc(SEED_BYTES_MAX);
+	struct kml_error error;
 	bool going = true;
-	if (count > 0 && count < SEED_BYTES_MAX)
-		going = giving->visit(giving->context, name, bytes, count);
-	if (file)
-		fclose(file);
+
+	if (!bytes || !mkdtemp(folder)) {
+		free(bytes);
+		return true;
+	}
+	snprintf(file, sizeof file, "%s/a.kmt", folder);
+	if (program_load(&giving->program, path, &error) && program_save(&giving->program, file, &error)) {
+		size_t count = read_seed(file, bytes, SEED_BYTES_MAX);
+		struct repaired loose = kmt_loosen(bytes, count);
+		going = loose.byte_count == 0 || giving->visit(giving->context, name, loose.bytes, loose.byte_count);
+	} else {
+		fprintf(stderr, "kmemlab-fuzz: %s\n", error.text);
+	}
+	unlink(file);
+	rmdir(folder);
 	free(bytes);
 	return going;
 }
@@ -105,6 +145,45 @@ static bool is_for(const struct program *program, const struct fuzz_target *targ
 	return strcmp(bare, target->stack) == 0;
 }
 
+static bool names_a_cache(const struct kmt_event *event)
+{
+	return event->op == KMT_CACHE_OPEN || event->op == KMT_CACHE_CLOSE ||
+	       (event->op == KMT_MISUSE && event->order == KMT_MISUSE_CACHE) ||
+	       (event->op == KMT_SHRINK && event->cache != KMT_NO_CACHE);
+}
+
+/*
+ * A seed on another stack than it was written for: with as many caches as bytes can tell there, or without any; its
+ * objects are then asked for by size.
+ */
+static void adapt(struct program *program, const char *stack)
+{
+	static struct program plain;
+	struct program_setup *setup = &program->setup;
+
+	if (!strchr(setup->stack, ':'))
+		snprintf(setup->stack, sizeof setup->stack, "%s", stack);
+	program_decode(&plain, stack, NULL, 0);
+	for (uint32_t i = setup->cache_count; i < plain.setup.cache_count; i++) {
+		setup->caches[i] = plain.setup.caches[i];
+		memcpy(setup->cache_names[i], plain.setup.cache_names[i], sizeof setup->cache_names[i]);
+		setup->caches[i].name = setup->cache_names[i];
+	}
+	setup->cache_count = plain.setup.cache_count;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < program->event_count; i++) {
+		struct kmt_event *event = &program->events[i];
+		if (setup->cache_count == 0 && names_a_cache(event))
+			continue;
+		if (setup->cache_count == 0 && event->op == KMT_ALLOC && event->cache != KMT_NO_CACHE)
+			event->flags |= KML_KMALLOC;
+		if (setup->cache_count == 0)
+			event->cache = KMT_NO_CACHE;
+		program->events[kept++] = *event;
+	}
+	program->event_count = kept;
+}
+
 static bool give_program(void *context, const char *path, const char *name)
 {
 	struct giving *giving = context;
@@ -118,15 +197,14 @@ static bool give_program(void *context, const char *path, const char *name)
 	}
 	if (!is_for(program, giving->target))
 		return true;
-	if (!strchr(program->setup.stack, ':'))
-		snprintf(program->setup.stack, sizeof program->setup.stack, "%s",
-			 giving->target->stack[0] ? giving->target->stack : "binary");
+	/* The differential targets decode for several stacks: what they share, a page allocator has. */
+	adapt(program, giving->target->stack[0] ? giving->target->stack : "binary");
 	uint8_t *bytes = malloc(PROGRAM_SETUP_BYTES + (size_t)program->event_count * PROGRAM_OP_BYTES);
 	bool going = true;
 	if (bytes && program_encode(program, bytes, &byte_count))
 		going = giving->visit(giving->context, name, bytes, byte_count);
 	else
-		fprintf(stderr, "kmemlab-fuzz: %s: cannot be said in bytes\n", path);
+		fprintf(stderr, "kmemlab-fuzz: %s: %s: cannot be said in bytes\n", giving->target->name, path);
 	free(bytes);
 	return going;
 }
@@ -143,7 +221,10 @@ void fuzz_seeds(const struct fuzz_target *target, fuzz_seed_visit *visit, void *
 	}
 	snprintf(folder, sizeof folder, "fuzz/seeds/%s", target->name);
 	bool going = each_file(folder, "", give_file, &giving);
+	if (going && strcmp(target->name, "kmt") == 0)
+		going = each_file("fuzz/seeds", ".ops", give_trace, &giving);
 	for (size_t i = 0; going && i < sizeof sources / sizeof sources[0]; i++)
 		if (strcmp(sources[i].target, target->name) == 0)
 			going = each_file(sources[i].folder, sources[i].end, give_file, &giving);
+	program_free(&giving.program);
 }

@@ -17,6 +17,7 @@
 #include "fuzz/program.h"
 #include "fuzz/seeds.h"
 #include "kmemlab/support/output.h"
+#include "kmemlab/support/random.h"
 
 enum {
 	EXIT_FOUND = 1,
@@ -56,18 +57,10 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static uint64_t splitmix(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
 static void random_bytes(uint64_t *state, uint8_t *bytes, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		bytes[i] = (uint8_t)(splitmix(state) >> 32);
+		bytes[i] = (uint8_t)(random_next(state) >> 32);
 }
 
 static int complain(const char *what, const char *which)
@@ -218,7 +211,7 @@ static void run_blind(struct shared *shared, const struct baseline *baseline)
 	uint64_t limit_ns = baseline->seconds > 0 ? (uint64_t)(baseline->seconds * 1e9) : UINT64_MAX;
 
 	while (shared->executions < baseline->runs && shared->elapsed_ns < limit_ns) {
-		shared->byte_count = splitmix(&state) % (byte_max + 1);
+		shared->byte_count = random_below(&state, byte_max + 1);
 		random_bytes(&state, shared->bytes, shared->byte_count);
 		shared->executions++;
 		LLVMFuzzerTestOneInput(shared->bytes, shared->byte_count);
