@@ -1,11 +1,12 @@
 /*
  * shadow.c - the shadow model. See shadow.h.
  *
- * Invariant: `blocks` and `starts` hold the same addresses, and the blocks are disjoint; so the only block that can
- * overlap [a, b) is the last one that starts below b.
+ * Invariant: `by_address` and `starts` hold the same addresses, those of the live blocks, and the blocks are disjoint;
+ * so the only block that can overlap [a, b) is the last one that starts below b.
  *
  * Contents: an owner writes a pattern made from its block's number: all of a small block, head and tail of a large
- * one (writes that stray into a block stray over its ends first).
+ * one (writes that stray into a block stray over its ends first). It is written and compared by words of 64 bits, each
+ * a constant more than the last, so that a program of a hundred operations spends a few microseconds on it.
  */
 #include "allocators/check/shadow.h"
 
@@ -13,18 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "allocators/check/ordered_set.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/random.h"
 
 #define PATTERN_WHOLE_BYTES 512u /* blocks up to this size are filled whole */
 #define PATTERN_EDGE_BYTES 128u  /* larger ones: this much at each end */
 
+#define POOL_START_BLOCKS 64u
+
+/* One of the pool. Not in use: granted_bytes is 0, and id the next that is not. */
 struct kml_live_block {
 	struct kml_live live;
 	uint64_t id;
-	UT_hash_handle hh;
 };
 
 /* Addresses that a block may have: the arena's, and its window's where areas of vmalloc lie. */
@@ -63,13 +65,8 @@ void kml_shadow_destroy(struct kml_shadow *shadow)
 {
 	if (shadow == NULL)
 		return;
-	struct kml_live_block *block = shadow->blocks;
-	HASH_CLEAR(hh, shadow->blocks);
-	while (block != NULL) {
-		struct kml_live_block *next = block->hh.next;
-		free(block);
-		block = next;
-	}
+	kml_hashmap_free(&shadow->by_address);
+	free(shadow->pool);
 	kml_ordered_set_destroy(shadow->starts);
 	free(shadow);
 }
@@ -81,9 +78,8 @@ static bool keeps_nothing(const struct kml_shadow *shadow)
 
 static struct kml_live_block *find_block(const struct kml_shadow *shadow, uint64_t address)
 {
-	struct kml_live_block *block = NULL;
-	HASH_FIND(hh, shadow->blocks, &address, sizeof(address), block);
-	return block;
+	uint32_t index = kml_hashmap_get(&shadow->by_address, address);
+	return index == KML_HASHMAP_NONE ? NULL : &shadow->pool[index];
 }
 
 /* The live block that the byte at `address` or a lower one starts, nearest first. */
@@ -100,28 +96,71 @@ static bool has_contents(const struct kml_shadow *shadow)
 	return shadow->arena->base != NULL && (shadow->traits & KML_TRAIT_NO_MEMORY) == 0;
 }
 
-static uint8_t pattern_byte(uint64_t id, uint64_t offset)
+/* A part of a block that carries the pattern. */
+struct span {
+	uint64_t offset, size_bytes;
+	uint64_t word; /* the first; each next one is RANDOM_STEP more */
+};
+#define SPANS_MAX 2u
+
+/* The pattern of block `id`: all of a small block, both ends of a large one. */
+static uint32_t pattern_spans(uint64_t id, uint64_t block_bytes, struct span spans[SPANS_MAX])
 {
-	uint64_t mixed = (id + 1) * 0x9E3779B97F4A7C15ull + offset * 0xD1B54A32D192ED03ull;
-	return (uint8_t)(mixed >> 56);
+	spans[0] = (struct span){.size_bytes = block_bytes, .word = random_mix((id + 1) * RANDOM_STEP)};
+	if (block_bytes <= PATTERN_WHOLE_BYTES)
+		return 1;
+	spans[0].size_bytes = PATTERN_EDGE_BYTES;
+	spans[1] = (struct span){
+		.offset = block_bytes - PATTERN_EDGE_BYTES, .size_bytes = PATTERN_EDGE_BYTES, .word = ~spans[0].word};
+	return 2;
 }
 
-/* The offset after `offset` that carries the pattern: large blocks skip from their head to their tail. */
-static uint64_t next_pattern_offset(const struct kml_live *live, uint64_t offset)
+static void fill(uint8_t *memory, uint64_t size_bytes, uint64_t word)
 {
-	offset++;
-	if (live->granted_bytes > PATTERN_WHOLE_BYTES && offset == PATTERN_EDGE_BYTES)
-		offset = live->granted_bytes - PATTERN_EDGE_BYTES;
-	return offset;
+	uint64_t i = 0;
+	for (; i + sizeof(word) <= size_bytes; i += sizeof(word), word += RANDOM_STEP)
+		memcpy(memory + i, &word, sizeof(word));
+	if (i < size_bytes)
+		memcpy(memory + i, &word, size_bytes - i);
+}
+
+/* Is the memory what fill() writes, with `step` from word to word? */
+static inline bool is_filled(const uint8_t *memory, uint64_t size_bytes, uint64_t word, uint64_t step)
+{
+	uint64_t wrong = 0, i = 0, found;
+	for (; i + sizeof(word) <= size_bytes; i += sizeof(word), word += step) {
+		memcpy(&found, memory + i, sizeof(found));
+		wrong |= found ^ word;
+	}
+	found = word;
+	if (i < size_bytes)
+		memcpy(&found, memory + i, size_bytes - i);
+	return (wrong | (found ^ word)) == 0;
 }
 
 static void write_pattern(const struct kml_shadow *shadow, const struct kml_live_block *block)
 {
 	if (!has_contents(shadow))
 		return;
-	uint8_t *memory = shadow->arena->base + block->live.address;
-	for (uint64_t i = 0; i < block->live.granted_bytes; i = next_pattern_offset(&block->live, i))
-		memory[i] = pattern_byte(block->id, i);
+	struct span spans[SPANS_MAX];
+	uint32_t count = pattern_spans(block->id, block->live.granted_bytes, spans);
+	for (uint32_t i = 0; i < count; i++)
+		fill(shadow->arena->base + block->live.address + spans[i].offset, spans[i].size_bytes, spans[i].word);
+}
+
+/* The first byte of a span that is not what was written. */
+static void report_contents(struct kml_shadow *shadow, const struct kml_live_block *block, const struct span *span)
+{
+	const uint8_t *memory = shadow->arena->base + block->live.address + span->offset;
+	uint8_t expected[PATTERN_WHOLE_BYTES];
+	fill(expected, span->size_bytes, span->word);
+	uint64_t i = 0;
+	while (memory[i] == expected[i])
+		i++;
+	kml_reports_add(&shadow->reports, KML_INVARIANT_CONTENTS,
+			"byte %" PRIu64 " of the live block at %" PRIu64 " (%" PRIu64
+			" bytes) reads 0x%02x, its owner wrote 0x%02x",
+			span->offset + i, block->live.address, block->live.granted_bytes, memory[i], expected[i]);
 }
 
 /* Reported once: the pattern is written anew. */
@@ -130,14 +169,12 @@ static void check_pattern(struct kml_shadow *shadow, const struct kml_live_block
 	if (!has_contents(shadow))
 		return;
 	const uint8_t *memory = shadow->arena->base + block->live.address;
-	for (uint64_t i = 0; i < block->live.granted_bytes; i = next_pattern_offset(&block->live, i)) {
-		uint8_t expected = pattern_byte(block->id, i);
-		if (memory[i] == expected)
+	struct span spans[SPANS_MAX];
+	uint32_t count = pattern_spans(block->id, block->live.granted_bytes, spans);
+	for (uint32_t i = 0; i < count; i++) {
+		if (is_filled(memory + spans[i].offset, spans[i].size_bytes, spans[i].word, RANDOM_STEP))
 			continue;
-		kml_reports_add(&shadow->reports, KML_INVARIANT_CONTENTS,
-				"byte %" PRIu64 " of the live block at %" PRIu64 " (%" PRIu64
-				" bytes) reads 0x%02x, its owner wrote 0x%02x",
-				i, block->live.address, block->live.granted_bytes, memory[i], expected);
+		report_contents(shadow, block, &spans[i]);
 		write_pattern(shadow, block);
 		return;
 	}
@@ -147,22 +184,27 @@ static void check_zeroed(struct kml_shadow *shadow, const struct kml_request *re
 {
 	if (!has_contents(shadow) || (request->flags & KML_ZEROED) == 0)
 		return;
-	const struct kml_live live = {.granted_bytes = request->size_bytes};
-	const uint8_t *memory = shadow->arena->base + address;
-	for (uint64_t i = 0; i < live.granted_bytes; i = next_pattern_offset(&live, i)) {
-		if (memory[i] == 0)
+	struct span spans[SPANS_MAX];
+	uint32_t count = pattern_spans(0, request->size_bytes, spans);
+	for (uint32_t i = 0; i < count; i++) {
+		const uint8_t *memory = shadow->arena->base + address + spans[i].offset;
+		if (is_filled(memory, spans[i].size_bytes, 0, 0))
 			continue;
+		uint64_t at = 0;
+		while (memory[at] == 0)
+			at++;
 		kml_reports_add(&shadow->reports, KML_INVARIANT_ZEROED,
-				"byte %" PRIu64 " of the zeroed block at %" PRIu64 " reads 0x%02x", i, address,
-				memory[i]);
+				"byte %" PRIu64 " of the zeroed block at %" PRIu64 " reads 0x%02x",
+				spans[i].offset + at, address, memory[at]);
 		return;
 	}
 }
 
 void kml_shadow_check_contents(struct kml_shadow *shadow)
 {
-	for (struct kml_live_block *block = shadow->blocks; block != NULL; block = block->hh.next)
-		check_pattern(shadow, block);
+	for (uint32_t i = 0; i < shadow->pool_used; i++)
+		if (shadow->pool[i].live.granted_bytes != 0)
+			check_pattern(shadow, &shadow->pool[i]);
 }
 
 /* ------------------------------------------------------------------------------------------------- counters */
@@ -294,16 +336,37 @@ static void check_size(struct kml_shadow *shadow, const struct kml_request *requ
 				grant->granted_bytes);
 }
 
+/* A record that is not in use, by its place in the pool. */
+static uint32_t new_record(struct kml_shadow *shadow)
+{
+	if (shadow->live_blocks < shadow->pool_used) {
+		uint32_t index = (uint32_t)shadow->pool_free;
+		shadow->pool_free = shadow->pool[index].id;
+		return index;
+	}
+	if (shadow->pool_used == shadow->pool_room) {
+		uint32_t room = shadow->pool_room == 0 ? POOL_START_BLOCKS : shadow->pool_room * 2;
+		struct kml_live_block *pool = NULL;
+		if (room > shadow->pool_room)
+			pool = realloc(shadow->pool, room * sizeof(*pool));
+		KML_CHECK(pool != NULL, "no memory for the shadow's %" PRIu64 "th block", shadow->live_blocks);
+		shadow->pool = pool;
+		shadow->pool_room = room;
+	}
+	return shadow->pool_used++;
+}
+
 static void record_block(struct kml_shadow *shadow, const struct kml_request *request, const struct kml_grant *grant)
 {
-	struct kml_live_block *block = calloc(1, sizeof(*block));
-	KML_CHECK(block != NULL, "no memory for the shadow's %" PRIu64 "th block", shadow->live_blocks);
+	uint32_t index = new_record(shadow);
+	struct kml_live_block *block = &shadow->pool[index];
 	block->live = (struct kml_live){.address = grant->address,
 					.requested_bytes = request->size_bytes,
 					.granted_bytes = grant->granted_bytes,
 					.cache = request->cache};
 	block->id = shadow->next_id++;
-	HASH_ADD(hh, shadow->blocks, live.address, sizeof(block->live.address), block);
+	bool indexed = kml_hashmap_set(&shadow->by_address, grant->address, index);
+	KML_CHECK(indexed, "no memory to index the shadow's %" PRIu64 "th block", shadow->live_blocks);
 	kml_ordered_set_add(shadow->starts, grant->address);
 
 	shadow->live_blocks++;
@@ -335,11 +398,13 @@ struct kml_grant kml_shadow_alloc(struct kml_shadow *shadow, const struct kml_re
 static void forget_block(struct kml_shadow *shadow, struct kml_live_block *block)
 {
 	kml_ordered_set_remove(shadow->starts, block->live.address);
-	HASH_DEL(shadow->blocks, block);
+	kml_hashmap_remove(&shadow->by_address, block->live.address);
 	shadow->live_blocks--;
 	shadow->requested_bytes -= block->live.requested_bytes;
 	shadow->granted_bytes -= block->live.granted_bytes;
-	free(block);
+	block->live.granted_bytes = 0;
+	block->id = shadow->pool_free;
+	shadow->pool_free = (uint64_t)(block - shadow->pool);
 }
 
 /* A free that must not be obeyed: is it named for what it is? */

@@ -19,6 +19,7 @@
 
 #include "allocators/check/report.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/hashmap.h"
 
 struct kml_live_block;
 struct kml_ordered_set;
@@ -30,7 +31,10 @@ struct kml_shadow {
 	const struct kml_arena *arena;
 	uint32_t traits; /* of the top */
 
-	struct kml_live_block *blocks;  /* by address */
+	struct kml_live_block *pool;    /* live blocks and room for more */
+	uint64_t pool_free;             /* the first record of the pool that a free left */
+	uint32_t pool_used, pool_room;  /* ever used; allocated */
+	struct kml_hashmap by_address;  /* of the live blocks: their places in the pool */
 	struct kml_ordered_set *starts; /* addresses of live blocks */
 	uint64_t live_blocks, requested_bytes, granted_bytes;
 	uint64_t smallest_granted_bytes; /* UINT64_MAX before the first grant */
