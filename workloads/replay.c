@@ -604,8 +604,10 @@ static bool open_caches(struct replay *replay, const struct replay_scan *scan, s
 	if (!replay->cache_open)
 		return kml_fail(error, "out of memory for %u caches", count);
 	for (uint32_t i = 0; i < count; i++)
-		if (!scan->opened_later || !scan->opened_later[i])
-			replay_open_cache(replay, (uint16_t)i, scan->slabs_at_start ? scan->slabs_at_start[i] : 0);
+		if (!scan->first_told || scan->first_told[i] != REPLAY_OPENED_LATER)
+			replay_open_cache(replay, (uint16_t)i,
+					  scan->slabs_at_start ? scan->slabs_at_start[i]
+							       : replay->caches[i].slabs_at_start);
 	return true;
 }
 
@@ -613,12 +615,12 @@ static bool open_caches(struct replay *replay, const struct replay_scan *scan, s
 static bool scan_if_needed(const struct replay *replay, struct replay_scan *scan, struct kml_error *error)
 {
 	*scan = (struct replay_scan){0};
-	bool opens_caches = kmt_reader_totals(replay->reader)->op_events[KMT_CACHE_OPEN] > 0;
-	bool wants_arena = replay->options->arena_bytes == 0;
-	bool wants_slabs = replay->recorded || replay->allocator->settle;
-	if (!opens_caches && !wants_arena && !wants_slabs)
-		return true;
-	return replay_scan(replay->reader, scan, error);
+	const struct kmt_totals *totals = kmt_reader_totals(replay->reader);
+	bool wants_arena = replay->options->arena_bytes == 0 || replay->recorded;
+	bool wants_slabs = replay->allocator->settle && totals->snapshots > 0;
+	if (wants_arena || wants_slabs)
+		return replay_scan(replay->reader, scan, error);
+	return totals->op_events[KMT_CACHE_OPEN] == 0 || replay_scan_caches(replay->reader, scan, error);
 }
 
 /* What the trace tells beyond requests, and who in the stack listens. */

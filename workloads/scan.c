@@ -92,6 +92,15 @@ static void count_place(struct scanner *scanner, const struct kmt_event *event)
 	scan->unplaced_bytes = add_capped(scan->unplaced_bytes, pages ? scanner->page_bytes : UNPLACED_ALIGN_BYTES);
 }
 
+/* What is told of a cache first says how it was before. */
+static void note_first_told(struct replay_scan *scan, const struct kmt_event *event)
+{
+	bool tells = event->op == KMT_CACHE_OPEN || event->op == KMT_CACHE_CLOSE;
+	if (tells && event->cache != KMT_NO_CACHE && scan->first_told[event->cache] == REPLAY_NOT_TOLD)
+		scan->first_told[event->cache] =
+			event->op == KMT_CACHE_OPEN ? REPLAY_OPENED_LATER : REPLAY_CLOSED_LATER;
+}
+
 static void scan_event(struct scanner *scanner, const struct kmt_event *event)
 {
 	bool alloc = event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC;
@@ -106,8 +115,7 @@ static void scan_event(struct scanner *scanner, const struct kmt_event *event)
 	if (alloc)
 		count_place(scanner, event);
 	slabs_at_start_event(&scanner->slabs, event);
-	if (event->op == KMT_CACHE_OPEN && event->cache != KMT_NO_CACHE)
-		scanner->scan->opened_later[event->cache] = true;
+	note_first_told(scanner->scan, event);
 }
 
 static bool scan_stream(struct scanner *scanner, struct kmt_reader *reader, struct kml_error *error)
@@ -138,9 +146,9 @@ bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml
 	struct scanner scanner = {.scan = scan, .page_bytes = kmt_reader_origin(reader)->page_bytes};
 	const struct kmt_cache *caches = kmt_reader_caches(reader, &scan->cache_count);
 	uint64_t objects = kmt_reader_totals(reader)->objects;
-	scan->opened_later = calloc(scan->cache_count + 1, sizeof *scan->opened_later);
+	scan->first_told = calloc(scan->cache_count + 1, sizeof *scan->first_told);
 	scan->slabs_at_start = calloc(scan->cache_count + 1, sizeof *scan->slabs_at_start);
-	bool ready = scan->opened_later && scan->slabs_at_start;
+	bool ready = scan->first_told && scan->slabs_at_start;
 	ready = slabs_at_start_init(&scanner.slabs, caches, scan->cache_count) && ready;
 	for (int level = 0; level < REPLAY_LEVELS; level++) {
 		scanner.live[level] = calloc(objects + 1, sizeof *scanner.live[level]);
@@ -162,6 +170,25 @@ bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml
 	return done;
 }
 
+bool replay_scan_caches(struct kmt_reader *reader, struct replay_scan *scan, struct kml_error *error)
+{
+	struct kmt_item item;
+	enum kmt_item_kind kind;
+	*scan = (struct replay_scan){0};
+	kmt_reader_caches(reader, &scan->cache_count);
+	scan->first_told = calloc(scan->cache_count + 1, sizeof *scan->first_told);
+	if (!scan->first_told)
+		return kml_fail(error, "out of memory for %u caches", scan->cache_count);
+	if (!kmt_rewind(reader, error))
+		return false;
+	while ((kind = kmt_next(reader, &item, error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT)
+		for (uint32_t i = 0; i < item.event_count; i++)
+			note_first_told(scan, &item.events[i]);
+	if (kind == KMT_ITEM_ERROR)
+		replay_scan_free(scan);
+	return kind == KMT_ITEM_END;
+}
+
 bool replay_event_belongs(enum replay_level level, const struct kmt_event *event)
 {
 	switch (event->op) {
@@ -179,7 +206,7 @@ bool replay_event_belongs(enum replay_level level, const struct kmt_event *event
 
 void replay_scan_free(struct replay_scan *scan)
 {
-	free(scan->opened_later);
+	free(scan->first_told);
 	free(scan->slabs_at_start);
 	*scan = (struct replay_scan){0};
 }

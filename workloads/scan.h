@@ -12,18 +12,23 @@
 #include "traces/kmt/kmt.h"
 #include "workloads/replay.h"
 
+/* What a trace tells of a cache first: one that is opened was closed at the start. */
+enum replay_told { REPLAY_NOT_TOLD, REPLAY_OPENED_LATER, REPLAY_CLOSED_LATER };
+
 struct replay_scan {
 	uint64_t peak_requested_bytes[REPLAY_LEVELS];
 	uint64_t peak_granted_bytes[REPLAY_LEVELS]; /* of the recorded kernel; requested where it is not recorded */
 	uint64_t recorded_addresses;                /* allocations whose address the kernel's trace tells */
 	uint64_t unplaced_bytes; /* granted by allocations whose address it does not tell, with room to align each */
 	uint32_t cache_count;
-	bool *opened_later;       /* by cache: the trace has an event that opens it */
-	uint64_t *slabs_at_start; /* by cache: in the first slabinfo, less what the trace added before it */
+	uint8_t *first_told;      /* by cache: enum replay_told; NULL: nothing is told of any */
+	uint64_t *slabs_at_start; /* by cache: in the first slabinfo, less what the trace added before it; or NULL */
 };
 
 /* Whole trace, from its start. false and *error when it is damaged. The caller frees the scan. */
 bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml_error *error);
+/* Of the caches only: first_told. */
+bool replay_scan_caches(struct kmt_reader *reader, struct replay_scan *scan, struct kml_error *error);
 void replay_scan_free(struct replay_scan *scan);
 
 /* Twice the recorded peak in whole 4 MiB (the largest block of a kernel with 4 KiB pages), at least one. */
