@@ -542,21 +542,29 @@ static void hash_probe(struct search *search, const struct edge *edge, XXH3_stat
 	} while (address != KML_NO_ADDRESS);
 }
 
-/* What each free would lead to. */
+/* What a free would lead to: the walk, and the probes of the cpu that frees. */
+static bool hash_free(struct search *search, const struct way *way, const struct edge *edge, XXH3_state_t *hash)
+{
+	uint32_t of_a_cpu = search->probe_count / search->setup->cpu_count;
+	for (uint32_t i = 0; i < of_a_cpu; i++) {
+		if (!enter(search, way))
+			return false;
+		apply(search, edge);
+		take_look(search, &search->ahead);
+		XXH3_128bits_update(hash, &search->ahead.hash, sizeof(search->ahead.hash));
+		hash_probe(search, &search->probes[edge->cpu * of_a_cpu + i], hash);
+	}
+	return true;
+}
+
 static bool hash_frees(struct search *search, const struct way *way, XXH3_state_t *hash)
 {
 	struct edge frees[EDGES_MAX];
 	uint32_t sizes[EDGES_MAX];
 	uint32_t count = list_frees(search, frees, sizes);
-	for (uint32_t i = 0; i < count; i++) {
-		if (i > 0 && !enter(search, way))
+	for (uint32_t i = 0; i < count; i++)
+		if (!hash_free(search, way, &frees[i], hash))
 			return false;
-		apply(search, &frees[i]);
-		take_look(search, &search->ahead);
-		XXH3_128bits_update(hash, &search->ahead.hash, sizeof(search->ahead.hash));
-		hash_probe(search, &search->probes[frees[i].cpu * search->probe_count / search->setup->cpu_count],
-			   hash);
-	}
 	return count == 0 || enter(search, way);
 }
 

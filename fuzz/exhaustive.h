@@ -54,11 +54,19 @@ bool exhaustive_search(const struct exhaustive_setup *setup, struct exhaustive_r
  */
 uint64_t exhaustive_expected_layouts(const char *stack, uint32_t units);
 
+/*
+ * The searches of a stack in arenas of 1 to `units` units, of object allocators in one of `units` pages for two cpus
+ * and a cache of two objects a page; of every stack when it is NULL: each page allocator of the registry, with the
+ * parameters that make other systems of it, under each policy, and each object allocator in small configurations. units
+ * 0: what takes seconds. Returns their number and the searches in *setups, which the caller frees; 0: no memory.
+ */
+size_t exhaustive_setups(const char *stack, uint32_t units, struct exhaustive_setup **setups);
+
 /* `kmemlab fuzz --exhaustive [STACK...]`. */
 struct exhaustive_options {
 	const char *const *stacks; /* specs; NULL with stack_count 0: every system and parameter of small scope */
 	size_t stack_count;
-	uint32_t units;         /* of each arena; 0: a size that takes seconds */
+	uint32_t units;         /* of the largest arena; 0: a size that takes seconds */
 	uint32_t minutes;       /* in all; 0: no limit */
 	const char *out_folder; /* where the programs of violations go; NULL: here */
 };
