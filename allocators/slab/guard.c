@@ -12,6 +12,7 @@
 
 #include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 #include "kmemlab/support/round.h"
 
 /* include/linux/poison.h */
@@ -192,7 +193,7 @@ enum kml_status guard_check_given(const struct object_place *place)
 		fill_object(slab, place->address, true);
 		return KML_RED_ZONE;
 	}
-	fill_object(slab, place->address, false);
+	fill_object(slab, place->address, KML_PLANTED(guard_free_not_poisoned));
 	return KML_OK;
 }
 

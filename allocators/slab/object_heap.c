@@ -18,6 +18,7 @@
 #include "allocators/slab/guard.h"
 #include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 static const char *const kmalloc_names[KMALLOC_FAMILIES][KMALLOC_CLASSES] = {
 	{"kmalloc-8", "kmalloc-16", "kmalloc-32", "kmalloc-64", "kmalloc-96", "kmalloc-128", "kmalloc-192",
@@ -200,7 +201,7 @@ enum kml_status object_cache_close(struct kml_heap *base, uint32_t index)
 	if (!cache)
 		return KML_OK;
 	if (cache->users == 1) {
-		if (cache->live > 0)
+		if (cache->live > KML_PLANTED(object_closes_with_one))
 			return KML_CACHE_BUSY;
 		heap->strategy->cache_close(cache);
 		heap->caches[index] = NULL;
@@ -328,7 +329,9 @@ struct kml_grant object_take_pages(struct object_heap *heap, const struct kml_re
 	struct kml_request pages = *request;
 	pages.cache = KML_NO_CACHE;
 	if (!(request->flags & KML_PAGES)) { /* a kmalloc: a power of two of pages */
-		uint32_t order = object_order(heap, request->size_bytes);
+		uint64_t left_out_bytes =
+			KML_PLANTED(kmalloc_large_rounded_down) ? request->size_bytes % heap->page_bytes : 0;
+		uint32_t order = object_order(heap, request->size_bytes - left_out_bytes);
 		if (order + heap->page_shift >= 63)
 			return refuse(KML_IMPOSSIBLE);
 		pages.size_bytes = (uint64_t)heap->page_bytes << order;
@@ -363,7 +366,8 @@ static struct kml_grant alloc_object(struct object_cache *cache, const struct km
 	cache->live++;
 	heap->books.steps++;
 	if (request->flags & KML_ZEROED)
-		memset(object_memory(heap, place.address), 0, request->size_bytes);
+		memset(object_memory(heap, place.address), 0,
+		       request->size_bytes & ~(KML_PLANTED(object_zeroes_words) ? 7ull : 0));
 	return (struct kml_grant){KML_OK, place.address, place.granted_bytes};
 }
 
@@ -438,7 +442,8 @@ enum kml_status object_free(struct kml_heap *base, const struct kml_release *rel
 	if (status != KML_OK)
 		return status;
 	const struct object_cache *named = named_cache(heap, release);
-	if (named && named != place.cache)
+	if (named && named != place.cache &&
+	    !(KML_PLANTED(object_cache_by_size) && named->object_bytes == place.granted_bytes))
 		return KML_WRONG_CACHE;
 	if (place.cache && place.cache->is_guarded && guard_check_given(&place) != KML_OK)
 		return KML_RED_ZONE;

@@ -9,6 +9,7 @@
 
 #include "allocators/slab/parked.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 /* struct slab_sheaf */
 struct sheaf {
@@ -258,7 +259,7 @@ void sheaves_give(struct slub_cache *cache, struct slab *slab, uint64_t object, 
 void sheaves_flush_cpu(struct slub_cache *cache, uint16_t index)
 {
 	struct sheaves_cpu *cpu = &cache->sheaves->cpus[index];
-	if (cpu->spare)
+	if (cpu->spare && !KML_PLANTED(sheaf_spare_forgotten))
 		sheaf_flush_unused(cache, cpu->spare, index);
 	free(cpu->spare);
 	cpu->spare = NULL;

@@ -39,6 +39,7 @@
 #include "allocators/slab/slab_geometry.h"
 #include "allocators/slab/slab_run.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 /* ---------------------------------------------------------------------------------------------- parameters */
 
@@ -374,7 +375,7 @@ static void free_block(struct kmem_cache *cache, const uint64_t *objects, uint32
 	for (uint32_t i = 0; i < count; i++) {
 		struct slab *slab = slab_of(heap, objects[i]);
 		slab_put_object(slab, objects[i]);
-		if (slab->in_use == 0)
+		if ((KML_PLANTED(slab_parked_counts_free) ? slab->live : slab->in_use) == 0)
 			list_move(cache, slab, LIST_FREE, false);
 		else
 			list_move(cache, slab, LIST_PARTIAL, true); /* the more time for its others to be freed */
@@ -400,7 +401,8 @@ static uint64_t drain_freelist(struct kmem_cache *cache, uint64_t slabs, uint16_
 static void drop_oldest(struct array_cache *array, uint32_t count)
 {
 	array->avail -= count;
-	memmove(array->entry, array->entry + count, array->avail * sizeof *array->entry);
+	memmove(array->entry, array->entry + (KML_PLANTED(slab_batch_not_moved) ? 0 : count),
+		array->avail * sizeof *array->entry);
 }
 
 /* Those added last of `from`. */
@@ -826,7 +828,7 @@ static bool cache_open(struct object_cache *object_cache)
 static void cache_shrink(struct object_cache *object_cache)
 {
 	struct kmem_cache *cache = kmem_cache_of(object_cache);
-	for (uint32_t i = 0; i <= object_cache->heap->cpu_count; i++)
+	for (uint32_t i = 0; i + KML_PLANTED(slab_shared_not_drained) <= object_cache->heap->cpu_count; i++)
 		drain_array(cache, &cache->arrays[i], true, 0);
 	drain_freelist(cache, UINT64_MAX, 0);
 }

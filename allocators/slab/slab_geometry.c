@@ -4,6 +4,7 @@
 #include "allocators/slab/slab_geometry.h"
 
 #include "allocators/slab/object_heap.h"
+#include "kmemlab/support/planted.h"
 #include "kmemlab/support/round.h"
 
 #define WORD_BYTES 8u
@@ -93,7 +94,8 @@ bool slab_geometry(const struct kml_cache *description, uint32_t page_bytes, uin
 		geometry->slot_bytes = recorded;
 	if (geometry->index_width == 1 && geometry->slot_bytes < OBJECT_MIN_BYTES)
 		geometry->slot_bytes = kml_round_up(OBJECT_MIN_BYTES, geometry->align_bytes);
-	geometry->colour_bytes = geometry->align_bytes > CACHE_LINE_BYTES ? geometry->align_bytes : CACHE_LINE_BYTES;
+	bool is_wide = !KML_PLANTED(slab_colour_unaligned) && geometry->align_bytes > CACHE_LINE_BYTES;
+	geometry->colour_bytes = is_wide ? geometry->align_bytes : CACHE_LINE_BYTES;
 
 	/* A constructed object must not be written to, nor one that readers under RCU may still look at. */
 	bool keeps_content = description->has_constructor || description->typesafe_by_rcu;

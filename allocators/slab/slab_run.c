@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "allocators/slab/guard.h"
+#include "kmemlab/support/planted.h"
 
 const char *const slab_fit_names[] = {"asked", "granted", NULL};
 
@@ -70,8 +71,11 @@ struct slab *slab_create_sized(struct slab_cache *cache, uint64_t asked_bytes, e
 	uint64_t whole_bytes = grant.granted_bytes & ~(uint64_t)(heap->page_bytes - 1);
 	uint64_t used_bytes = fit == SLAB_FIT_GRANTED ? whole_bytes : asked_bytes;
 	uint64_t first_bytes = colour_bytes + cache->reserved_bytes;
-	uint64_t slots_bytes = used_bytes - first_bytes - cache->trailer_bytes;
-	uint32_t objects = (uint32_t)(slots_bytes / (cache->slot_bytes + cache->index_bytes));
+	uint64_t before_bytes = KML_PLANTED(slab_colour_overlap) ? cache->reserved_bytes : first_bytes;
+	uint64_t slots_bytes = used_bytes - before_bytes - cache->trailer_bytes;
+	uint32_t objects = KML_PLANTED(slab_fallback_objects)
+				   ? cache->objects
+				   : (uint32_t)(slots_bytes / (cache->slot_bytes + cache->index_bytes));
 	uint32_t objects_max = cache->objects_max ? cache->objects_max : SLAB_OBJECTS_MAX;
 	if (fit == SLAB_FIT_GRANTED && objects > objects_max)
 		objects = objects_max;
@@ -138,7 +142,8 @@ void slab_ungrant(const struct object_place *place)
 	struct slab *slab = place->run;
 	struct slab_cache *cache = slab->cache;
 	struct object_books *books = &cache->cache.heap->books;
-	slab->granted[place->slot / 64] &= ~(1ull << place->slot % 64);
+	slab->granted[place->slot / 64] &=
+		KML_PLANTED(slab_mask_narrow) ? ~(1u << place->slot % 32) : ~(1ull << place->slot % 64);
 	slab->live--;
 	books->live_bytes -= cache->cache.object_bytes;
 	books->live_slot_bytes -= cache->slot_bytes;
@@ -155,7 +160,7 @@ enum kml_status slab_resolve(const struct object_heap *heap, void *run, uint64_t
 	if (!slab_is_granted(slab, slot))
 		return KML_DOUBLE_FREE;
 	uint64_t object = slab_object(slab, slot);
-	if (address != object)
+	if (address != object && !(KML_PLANTED(slab_interior_last) && slot + 1 == slab->objects))
 		return address > object && address < object + cache->cache.object_bytes ? KML_INTERIOR : KML_FOREIGN;
 	*place = (struct object_place){.address = object,
 				       .granted_bytes = cache->cache.object_bytes,

@@ -38,6 +38,7 @@
 #include "allocators/slab/object_heap.h"
 #include "allocators/slab/vmalloc.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/planted.h"
 
 enum {
 	SLOB_BREAK1 = 256, /* mm/slob.c */
@@ -488,7 +489,7 @@ static void merge_free(struct slob_heap *slob, struct slob_run *run, uint32_t un
 		next = sound_free_next(slob, run, next);
 		slob->heap.books.steps++;
 	}
-	if (unit + units == next && next != run->total_units) {
+	if (!KML_PLANTED(slob_next_not_merged) && unit + units == next && next != run->total_units) {
 		units += free_units(slob, run, next);
 		next = sound_free_next(slob, run, next);
 	}
@@ -517,7 +518,7 @@ static void release_block(struct slob_heap *slob, struct slob_run *run, uint32_t
 	memmove(run->blocks + slot, run->blocks + slot + 1, (run->block_count - slot) * sizeof *run->blocks);
 	slob->heap.books.free_slot_bytes += (uint64_t)units * slob->unit_bytes;
 
-	if (run->free_units + units == run->total_units) {
+	if (run->free_units + units + 4 * KML_PLANTED(slob_page_early) >= run->total_units) {
 		if (run->free_units > 0)
 			list_remove(run);
 		run_destroy(slob, run, cpu);
@@ -528,7 +529,7 @@ static void release_block(struct slob_heap *slob, struct slob_run *run, uint32_t
 		run->first_free = block.unit;
 		set_free(slob, run, block.unit, units, run->total_units);
 		run->list = (uint8_t)list_of(block.size_bytes);
-		list_insert(run, &slob->list[run->list]);
+		list_insert(run, &slob->list[KML_PLANTED(slob_full_page_list) ? SLOB_SMALL : run->list]);
 		return;
 	}
 	run->free_units += units;
@@ -647,7 +648,7 @@ static struct kml_grant slob_kmalloc(struct object_heap *heap, const struct kml_
 		demand.align_bytes = request->align_bytes;
 	if (demand.align_bytes + size_bytes > heap->page_bytes)
 		return object_take_pages(heap, request);
-	demand.size_bytes = size_bytes + SLOB_MINALIGN;
+	demand.size_bytes = size_bytes + (KML_PLANTED(slob_header_left_out) ? 0 : SLOB_MINALIGN);
 	struct object_place place;
 	enum kml_status status = slob_alloc(slob_of(heap), &demand, request, &place);
 	if (status != KML_OK)

@@ -6,6 +6,8 @@
  */
 #include "allocators/slab/slub_geometry.h"
 
+#include "kmemlab/support/planted.h"
+
 #include "kmemlab/support/round.h"
 
 enum { WORD_BYTES = 8 };
@@ -24,7 +26,8 @@ static uint32_t order_of(const struct slub_tunables *tunables, uint64_t size_byt
 
 struct slub_slot slub_slot(uint64_t object_bytes, uint64_t align_bytes, bool keeps_contents)
 {
-	struct slub_slot slot = {.align_bytes = align_bytes < WORD_BYTES ? WORD_BYTES : align_bytes};
+	bool is_unaligned = align_bytes < WORD_BYTES || (KML_PLANTED(slub_constructor_unaligned) && keeps_contents);
+	struct slub_slot slot = {.align_bytes = is_unaligned ? WORD_BYTES : align_bytes};
 	uint64_t used_bytes = kml_round_up(object_bytes, WORD_BYTES);
 	if (keeps_contents) {
 		slot.link_offset = used_bytes;
@@ -32,7 +35,9 @@ struct slub_slot slub_slot(uint64_t object_bytes, uint64_t align_bytes, bool kee
 	} else { /* in the middle, away from what the neighbours may overrun */
 		slot.link_offset = object_bytes / 2 / WORD_BYTES * WORD_BYTES;
 	}
-	slot.bytes = kml_round_up(used_bytes, slot.align_bytes);
+	slot.bytes = KML_PLANTED(slub_slot_truncated) && used_bytes > slot.align_bytes
+			     ? used_bytes / slot.align_bytes * slot.align_bytes
+			     : kml_round_up(used_bytes, slot.align_bytes);
 	return slot;
 }
 

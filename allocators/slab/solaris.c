@@ -44,6 +44,7 @@
 #include "allocators/slab/guard.h"
 #include "allocators/slab/parked.h"
 #include "allocators/slab/seed.h"
+#include "kmemlab/support/planted.h"
 #include "kmemlab/support/round.h"
 
 enum {
@@ -366,7 +367,7 @@ static struct magazine *depot_pop(struct depot_list *list)
 		return NULL;
 	list->first = magazine->next;
 	list->total--;
-	if (list->total < list->minimum)
+	if (!KML_PLANTED(solaris_minimum_stale) && list->total < list->minimum)
 		list->minimum = list->total;
 	return magazine;
 }
@@ -387,7 +388,7 @@ static struct magazine *depot_take(struct solaris_cache *cache, struct depot_lis
 static void reload(struct magazine_cpu *cpu, struct magazine *magazine, int32_t rounds)
 {
 	cpu->previous = cpu->loaded;
-	cpu->previous_rounds = cpu->rounds;
+	cpu->previous_rounds = KML_PLANTED(solaris_rounds_stale) ? cpu->previous_rounds : cpu->rounds;
 	cpu->loaded = magazine;
 	cpu->rounds = rounds;
 }
@@ -446,7 +447,8 @@ static void purge_cpu(struct solaris_cache *cache, uint16_t number)
 	struct magazine_cpu had = *cpu;
 	*cpu = (struct magazine_cpu){.rounds = -1, .previous_rounds = -1};
 	magazine_destroy(cache, had.loaded, had.rounds, number);
-	magazine_destroy(cache, had.previous, had.previous_rounds, number);
+	magazine_destroy(cache, had.previous, KML_PLANTED(solaris_drain_rounds) ? had.rounds : had.previous_rounds,
+			 number);
 }
 
 /* kmem_depot_ws_update. */
@@ -466,7 +468,7 @@ static void reap_list(struct solaris_cache *cache, struct depot_list *list, int3
 /* kmem_depot_ws_reap: what has fallen out of the working set. */
 static void reap_depot(struct solaris_cache *cache)
 {
-	reap_list(cache, &cache->full, (int32_t)cache->rounds);
+	reap_list(cache, &cache->full, KML_PLANTED(solaris_reap_loses_rounds) ? 0 : (int32_t)cache->rounds);
 	reap_list(cache, &cache->empty, 0);
 }
 
