@@ -87,6 +87,8 @@ static const char program_test[] =
 	"\tstruct program_outcome outcome = {0};\n"
 	"\tstruct kml_error error = {\"\"};\n"
 	"\t(void)state;\n"
+	"\tsize_t count;\n"
+	"\tfuzz_targets(&count); /* the canary is an allocator, too */\n"
 	"\tFILE *stream = fmemopen((void *)(uintptr_t)operations, sizeof operations - 1, \"r\");\n"
 	"\tassert_non_null(stream);\n"
 	"\tif (!program_parse(&program, stream, \"operations\", &error) || !program_run(&program, &outcome, &error))\n"
@@ -139,7 +141,8 @@ static bool write_program_test(FILE *stream, const char *name, const struct fuzz
 	good = memory && fclose(memory) == 0 && good;
 	if (good) {
 		print_head(stream, name, verdict);
-		fputs("#include \"fuzz/program.h\"\n\nstatic const char operations[] =", stream);
+		fputs("#include \"fuzz/program.h\"\n#include \"fuzz/target.h\"\n\nstatic const char operations[] =",
+		      stream);
 		print_literals(stream, text);
 		fputs(";\n", stream);
 		fputs(program_test, stream);

@@ -37,6 +37,7 @@ enum {
 	OPTION_ENGINE = 256,
 	OPTION_SECONDS,
 	OPTION_PLAIN,
+	OPTION_NO_COVERAGE,
 	OPTION_SEED,
 	OPTION_JSON,
 	OPTION_PLUGIN,
@@ -54,7 +55,7 @@ struct arguments {
 	uint64_t seconds, minutes;
 	uint64_t jobs, seed;
 	uint32_t units;
-	bool plain, json;
+	bool plain, json, no_coverage;
 	const char *campaign_only; /* an option that another mode has no use for, or NULL */
 };
 
@@ -67,6 +68,8 @@ static const struct argp_option options[] = {
 	{"out", 'o', "FOLDER", 0,
 	 "Corpora, finds and the report (default build/campaign of the source); a folder that is there goes on", 1},
 	{"plain", OPTION_PLAIN, NULL, 0, "Without AddressSanitizer and UBSan: faster, sees less", 1},
+	{"no-coverage", OPTION_NO_COVERAGE, NULL, 0, "Do not count the lines that the corpora cover: one build less",
+	 1},
 	{"sync", OPTION_SYNC, "FOLDER", 0,
 	 "A folder shared by several machines: AFL++ exchanges inputs through it; see fuzz/README.md", 1},
 	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Fuzz the allocators of a shared object too", 1},
@@ -161,6 +164,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_PLAIN:
 		arguments->plain = true;
 		arguments->campaign_only = "plain";
+		return 0;
+	case OPTION_NO_COVERAGE:
+		arguments->no_coverage = true;
+		arguments->campaign_only = "no-coverage";
 		return 0;
 	case OPTION_SYNC:
 		arguments->sync = value;
@@ -303,6 +310,8 @@ static int run_campaign(const struct arguments *arguments)
 	add_number(&line, "--seed", arguments->seed ? arguments->seed : 1);
 	if (arguments->plain)
 		add_word(&line, "--plain");
+	if (arguments->no_coverage)
+		add_word(&line, "--no-coverage");
 	if (arguments->json)
 		add_word(&line, "--json");
 	for (int i = 0; i < arguments->word_count; i++)

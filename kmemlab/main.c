@@ -24,6 +24,7 @@ static const struct kml_command commands[] = {
 	{"replay", "one trace on one allocator stack", cmd_replay},
 	{"run", "many traces on many stacks: CSV files, figures, a summary table", cmd_run},
 	{"fidelity", "does a stack end where the recorded kernel ended: slabs predicted and actual", cmd_fidelity},
+	{"fuzz", "fuzz allocators and parsers; minimise and explain what is found", cmd_fuzz},
 	{"view", "a replay seen as the kernel's own /proc files", cmd_view},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

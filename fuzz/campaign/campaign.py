@@ -61,14 +61,14 @@ class Campaign:
     # --- before
 
     def build(self):
-        presets = ["fuzz"] + (["afl"] if "afl" in self.engines else []) + ["fuzz-coverage"]
+        presets = ["fuzz"] + (["afl"] if "afl" in self.engines else [])
         plain = self.arguments.plain
         check_tools(presets)
         self.engine_build = Build("fuzz", plain).make(self.terminal)
         self.judge_build = Build("fuzz-plain").make(self.terminal) if plain else self.engine_build
         self.afl_build = Build("afl", plain).make(self.terminal) if "afl" in self.engines else None
-        self.lines = report.Lines(Build("fuzz-coverage"), self.out)
-        if not self.lines.missing:
+        self.lines = report.Lines(Build("fuzz-coverage"), self.out, self.arguments.no_coverage)
+        if self.lines.wanted and not self.lines.missing:
             self.lines.build.make(self.terminal)
         self.tool = finds.Tool(self.judge_build.path("kmemlab"), self.arguments.plugin)
 
@@ -388,6 +388,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--no-coverage", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("targets", nargs="*")
     campaign = Campaign(parser.parse_args())

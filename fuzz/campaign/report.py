@@ -39,14 +39,14 @@ def stability(build, environment, target, folder):
 class Lines:
     """Lines covered, by llvm-cov, of the build `fuzz-coverage`."""
 
-    def __init__(self, build, out):
-        self.build, self.out = build, out
-        self.missing = [tool for tool in ("llvm-profdata", "llvm-cov") if not shutil.which(tool)]
+    def __init__(self, build, out, unwanted):
+        self.build, self.out, self.wanted = build, out, not unwanted
+        self.missing = [tool for tool in ("llvm-profdata", "llvm-cov") if self.wanted and not shutil.which(tool)]
 
     def measure(self, target, folder, environment):
         """Run the corpus; {part: [covered, all]} or None."""
         raw, data = folder.path / "coverage.profraw", folder.path / "coverage.profdata"
-        if self.missing or not files_in(folder.corpus):
+        if not self.wanted or self.missing or not files_in(folder.corpus):
             return None
         run([self.build.path("kmemlab-fuzz"), target["name"], folder.corpus], env={**os.environ, **environment, "LLVM_PROFILE_FILE": str(raw)})
         if not raw.exists():
@@ -57,7 +57,7 @@ class Lines:
 
     def together(self, folders):
         data = [folder.path / "coverage.profdata" for folder in folders if (folder.path / "coverage.profdata").exists()]
-        if self.missing or not data:
+        if not self.wanted or self.missing or not data:
             return None
         everything = self.out / "coverage.profdata"
         run(["llvm-profdata", "merge", "-sparse", "-o", everything, *data])
