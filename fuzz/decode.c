@@ -373,9 +373,42 @@ static uint64_t huge_size(unsigned number)
 	return sizes[number % 16];
 }
 
+/* As many as do not leave the arena far behind, for most fail then; and one more. */
+static unsigned numbers_of(const struct program_setup *setup, enum size_mode mode)
+{
+	uint64_t arena_bytes = setup->arena_bytes, all = size_numbers[mode], most = all;
+	switch (mode) {
+	case SIZE_ANY:
+		most = arena_bytes;
+		break;
+	case SIZE_POWER:
+	case SIZE_BELOW_POWER:
+	case SIZE_ABOVE_POWER:
+	case SIZE_THREE:
+	case SIZE_FIBONACCI:
+		most = 64 - (uint64_t)__builtin_clzll(arena_bytes);
+		break;
+	case SIZE_NEAR_THREE:
+		most = 2 * (64 - (uint64_t)__builtin_clzll(arena_bytes));
+		break;
+	case SIZE_PAGES:
+		most = arena_bytes / PAGE_BYTES;
+		break;
+	case SIZE_NEAR_PAGES:
+		most = (arena_bytes / PAGE_BYTES + 1) * 64;
+		break;
+	case SIZE_UNITS:
+		most = arena_bytes / UNIT_BYTES;
+		break;
+	default:
+		break;
+	}
+	return (unsigned)(most + 1 < all ? most + 1 : all);
+}
+
 static uint64_t size_of(const struct program_setup *setup, enum size_mode mode, unsigned number)
 {
-	const unsigned n = number % size_numbers[mode];
+	const unsigned n = number % numbers_of(setup, mode);
 	uint64_t ternary = UNIT_BYTES;
 	switch (mode) {
 	case SIZE_TINY:
@@ -421,10 +454,13 @@ static unsigned size_code(const uint8_t *op)
 	return op[PROGRAM_BYTE_SIZE] | (unsigned)op[PROGRAM_BYTE_SIZE + 1] << 8;
 }
 
-static unsigned order_of(unsigned code)
+static unsigned order_of(const struct program_setup *setup, unsigned code)
 {
 	static const uint8_t orders[16] = {0, 0, 0, 1, 0, 2, 1, 3, 0, 4, 2, 5, 1, 6, 8, 10};
-	return code >> 12 == SIZE_HUGE ? code % 33 : orders[code % 16];
+	unsigned order = orders[code % 16], largest = 0;
+	while ((uint64_t)PAGE_BYTES << largest < setup->arena_bytes)
+		largest++;
+	return code >> 12 == SIZE_HUGE ? code % 33 : order < largest ? order : largest;
 }
 
 /* Most want no alignment of their own. */
@@ -554,7 +590,7 @@ static void fill_object(const struct decoder *decoder, struct kmt_event *event, 
 static void fill_pages(const struct decoder *decoder, struct kmt_event *event, const uint8_t *bytes)
 {
 	event->op = KMT_PAGE_ALLOC;
-	event->order = (uint8_t)order_of(size_code(bytes));
+	event->order = (uint8_t)order_of(&decoder->program->setup, size_code(bytes));
 	event->flags = page_flags(bytes[PROGRAM_BYTE_FLAGS]);
 	if (decoder->plan->is_recorded) {
 		event->order %= 4;
@@ -665,6 +701,9 @@ static void decode_cache_event(struct decoder *decoder, const uint8_t *bytes)
 static void decode_exhaust(struct decoder *decoder, const uint8_t *bytes)
 {
 	struct kmt_event event = event_of(decoder, KMT_EXHAUST, bytes);
+	/* Most of what happens needs memory: seldom on, soon off. */
+	if (!decoder->is_exhausted && bytes[PROGRAM_BYTE_FLAGS] >> 6 != 0)
+		return;
 	decoder->is_exhausted = !decoder->is_exhausted;
 	event.order = decoder->is_exhausted;
 	if (event.order)

@@ -74,7 +74,7 @@ static void name_oracle(struct program_outcome *outcome)
 	}
 }
 
-bool program_run(const struct program *program, struct program_outcome *outcome, struct kml_error *error)
+struct kmt_reader *program_reader(const struct program *program, struct kml_error *error)
 {
 	const struct program_setup *setup = &program->setup;
 	const struct kmt_origin origin = {.source = "program",
@@ -84,16 +84,20 @@ bool program_run(const struct program *program, struct program_outcome *outcome,
 					  .note = "",
 					  .cpu_count = setup->cpu_count,
 					  .page_bytes = setup->page_bytes};
+	return kmt_open_events(&origin, setup->caches, setup->cache_count, program->events, program->event_count,
+			       error);
+}
+
+bool program_run(const struct program *program, struct program_outcome *outcome, struct kml_error *error)
+{
+	const struct program_setup *setup = &program->setup;
 	const struct replay_options options = {.arena_bytes = setup->arena_bytes,
 					       .seed = setup->seed,
 					       .check = true,
 					       .check_every = setup->check_every};
 	outcome->failed = false;
 	const struct kml_spec *spec = find_spec(setup->stack, error);
-	if (!spec)
-		return false;
-	struct kmt_reader *reader = kmt_open_events(&origin, setup->caches, setup->cache_count, program->events,
-						    program->event_count, error);
+	struct kmt_reader *reader = spec ? program_reader(program, error) : NULL;
 	if (!reader)
 		return false;
 	bool ran = replay_run_bare(reader, NULL, spec, &options, &outcome->result, error);

@@ -110,6 +110,8 @@ bool program_parse(struct program *program, FILE *stream, const char *name, stru
 
 /* A .kmt that carries the setup. `path` is written as every output is: whole or not at all. */
 bool program_save(const struct program *program, const char *path, struct kml_error *error);
+/* Does the file hold a program? A trace without a setup, or what cannot be read, is none. */
+bool program_is(const char *path);
 /* .ops or .kmt, told by its first bytes. */
 bool program_load(struct program *program, const char *path, struct kml_error *error);
 
@@ -120,6 +122,9 @@ struct program_outcome {
 	char oracle[32];        /* the invariant that broke: "overlap"; "replay" when it has no name of its own */
 	struct replay_result result;
 };
+
+/* Its events, borrowed, as a trace; kmt_close is the caller's. NULL and *error: they are not valid. O(events). */
+struct kmt_reader *program_reader(const struct program *program, struct kml_error *error);
 
 /* Run it as `kmemlab replay --check` does, deep checks and the final drain included. False and *error: no run (its
  * stack cannot be created). O(events). */

@@ -561,17 +561,6 @@ static void clear(struct program *program)
 	setup->cache_count = 0;
 }
 
-static struct kmt_origin origin_of(const struct program_setup *setup, const char *command)
-{
-	return (struct kmt_origin){.source = program_source,
-				   .kernel = "",
-				   .command = command,
-				   .clock = "",
-				   .note = "",
-				   .cpu_count = setup->cpu_count,
-				   .page_bytes = setup->page_bytes};
-}
-
 /* What no line shows alone. */
 static bool check_program(const struct parser *parser)
 {
@@ -588,9 +577,7 @@ static bool check_program(const struct parser *parser)
 					": %s: 'closed' goes with a first 'open' of it, and only with that",
 					parser->name, i,
 					parser->closed[i] ? "closed, but not opened" : "opened while it is open");
-	const struct kmt_origin origin = origin_of(setup, "");
-	struct kmt_reader *reader = kmt_open_events(&origin, setup->caches, setup->cache_count, program->events,
-						    program->event_count, &reason);
+	struct kmt_reader *reader = program_reader(program, &reason);
 	kmt_close(reader);
 	return reader || kml_fail(parser->error, "%.150s: %.300s", parser->name, reason.text);
 }
@@ -648,7 +635,13 @@ bool program_save(const struct program *program, const char *path, struct kml_er
 		return kml_fail(error, "memory exhausted");
 	print_stack(setup, stream);
 	fclose(stream);
-	const struct kmt_origin origin = origin_of(setup, command);
+	const struct kmt_origin origin = {.source = program_source,
+					  .kernel = "",
+					  .command = command,
+					  .clock = "",
+					  .note = "",
+					  .cpu_count = setup->cpu_count,
+					  .page_bytes = setup->page_bytes};
 	struct kmt_writer *writer = kmt_create(path, &origin, setup->caches, setup->cache_count, error);
 	if (!writer)
 		return false;
@@ -744,6 +737,22 @@ static bool load_kmt(struct parser *parser)
 	for (uint32_t i = 0; good && i < cache_count; i++)
 		parser->closed[i] = is_closed_at_first(parser->program, i);
 	return good && check_program(parser);
+}
+
+bool program_is(const char *path)
+{
+	char start[sizeof first_line] = "";
+	FILE *stream = fopen(path, "re");
+	if (!stream)
+		return false;
+	size_t length = fread(start, 1, sizeof start - 1, stream);
+	fclose(stream);
+	if (length == strlen(first_line) && memcmp(start, first_line, length) == 0)
+		return true;
+	struct kmt_reader *reader = kmt_open(path, NULL);
+	bool is_program = reader && strcmp(kmt_reader_origin(reader)->source, program_source) == 0;
+	kmt_close(reader);
+	return is_program;
 }
 
 bool program_load(struct program *program, const char *path, struct kml_error *error)

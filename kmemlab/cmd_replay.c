@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "allocators/registry.h"
+#include "fuzz/program.h"
 #include "kmemlab/command.h"
 #include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
@@ -22,13 +23,14 @@ enum {
 struct arguments {
 	const char *trace;
 	const char *allocator;
+	bool seed_given, samples_given;
 	struct replay_options options;
 	bool smallest;
 	bool json;
 };
 
 static const struct argp_option options[] = {
-	{"trace", 't', "TRACE", 0, "The trace, a .kmt; may also be given without --trace", 0},
+	{"trace", 't', "TRACE", 0, "The trace, a .kmt, or a program as .ops; may also be given without --trace", 0},
 	{"allocator", 'a', "SPEC", 0, "The stack, as in binary or binary:policy=fifo ('kmemlab list' shows all)", 0},
 	{"level", KML_OPTION_LEVEL, "all|objects|pages", 0, "Which events to feed (default all)", 0},
 	{"arena", KML_OPTION_ARENA, "auto|SIZE|min", 0,
@@ -60,6 +62,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->allocator = value;
 		return 0;
 	case OPTION_SAMPLES:
+		arguments->samples_given = true;
 		arguments->options.samples = (uint32_t)kml_option_number(value, 0, 1000000, "samples", state);
 		return 0;
 	case OPTION_JSON:
@@ -68,10 +71,9 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!arguments->trace)
 			argp_error(state, "which trace? Give a .kmt (those of traces/, or your own: 'kmemlab import')");
-		if (!arguments->allocator)
-			argp_error(state, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");
 		return 0;
 	default:
+		arguments->seed_given |= key == KML_OPTION_SEED;
 		if (kml_option_replay(key, value, &arguments->options, &arguments->smallest, state))
 			return 0;
 		return ARGP_ERR_UNKNOWN;
@@ -86,7 +88,10 @@ static const struct argp argp = {
 	"Examples:\n"
 	"  kmemlab replay traces/compile.kmt --allocator fibonacci\n"
 	"  kmemlab replay traces/compile.kmt --allocator binary --arena min\n"
-	"  kmemlab replay mine.kmt --allocator mine --plugin ./mine.so --check\n\n"
+	"  kmemlab replay mine.kmt --allocator mine --plugin ./mine.so --check\n"
+	"  kmemlab replay --check crash.kmt\n\n"
+	"A program, as a fuzzer writes it (.kmt or .ops), says itself on which stack, in which arena and with which\n"
+	"seed it runs; what is given beside it wins.\n"
 	"Exit status: 0 done, 1 the check failed, 2 usage or bad input. A failed allocation is a result, not an error.",
 	NULL,
 	NULL,
@@ -251,23 +256,61 @@ static int replay_one(struct arguments *arguments, struct kmt_reader *reader, co
 	return kml_report(&error, KML_EXIT_CHECK_FAILED);
 }
 
+static int replay_on(struct arguments *arguments, struct kmt_reader *reader)
+{
+	struct kml_error error;
+	struct kml_spec *spec = kml_spec_parse(arguments->allocator, &error);
+	if (!spec)
+		return kml_report(&error, KML_EXIT_USAGE);
+	int status = replay_one(arguments, reader, spec);
+	kml_spec_free(spec);
+	return status;
+}
+
+/* What the command line leaves open the program says; it is checked as the fuzzer checked it. */
+static int replay_program(struct arguments *arguments)
+{
+	static struct program program;
+	struct kml_error error;
+	if (!program_load(&program, arguments->trace, &error))
+		return kml_report(&error, KML_EXIT_USAGE);
+	const struct program_setup *setup = &program.setup;
+	if (!arguments->allocator)
+		arguments->allocator = setup->stack;
+	if (arguments->options.arena_bytes == 0 && !arguments->smallest)
+		arguments->options.arena_bytes = setup->arena_bytes;
+	if (!arguments->seed_given)
+		arguments->options.seed = setup->seed;
+	if (!arguments->samples_given)
+		arguments->options.samples = 0;
+	arguments->options.check_every = setup->check_every;
+	struct kmt_reader *reader = program_reader(&program, &error);
+	int status = reader ? replay_on(arguments, reader) : kml_report(&error, KML_EXIT_USAGE);
+	kmt_close(reader);
+	program_free(&program);
+	return status;
+}
+
+static int replay_trace(struct arguments *arguments)
+{
+	struct kml_error error;
+	if (!arguments->allocator) {
+		kml_fail(&error, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");
+		return kml_report(&error, KML_EXIT_USAGE);
+	}
+	struct kmt_reader *reader = kmt_open(arguments->trace, &error);
+	if (!reader)
+		return kml_report(&error, KML_EXIT_USAGE);
+	int status = replay_on(arguments, reader);
+	kmt_close(reader);
+	return status;
+}
+
 int cmd_replay(int argc, char **argv)
 {
 	struct arguments arguments = {.options = {.samples = 20, .seed = 1}};
-	struct kml_error error;
 	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
 	if (status)
 		return status;
-	struct kml_spec *spec = kml_spec_parse(arguments.allocator, &error);
-	if (!spec)
-		return kml_report(&error, KML_EXIT_USAGE);
-	struct kmt_reader *reader = kmt_open(arguments.trace, &error);
-	if (!reader) {
-		kml_spec_free(spec);
-		return kml_report(&error, KML_EXIT_USAGE);
-	}
-	status = replay_one(&arguments, reader, spec);
-	kmt_close(reader);
-	kml_spec_free(spec);
-	return status;
+	return program_is(arguments.trace) ? replay_program(&arguments) : replay_trace(&arguments);
 }

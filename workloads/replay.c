@@ -240,6 +240,7 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 	slot->is_page = kind == REPLAY_PAGE;
 	slot->is_freed = 0;
 	slot->cache = event->cache;
+	slot->flags = request.flags;
 	slot->address = grant.address;
 	slot->requested_bytes = request.size_bytes < ABSURD_BYTES ? request.size_bytes : ABSURD_BYTES;
 	slot->granted_bytes = 0;
@@ -294,8 +295,7 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 		.address = slot->address,
 		.cache = KML_NO_CACHE,
 		.cpu = event->cpu,
-		.flags = (uint16_t)((event->flags & replay->release_flags & ~KML_SLAB_PAGE) |
-				    (slot->is_page ? KML_PAGES : 0)),
+		.flags = slot->flags,
 	};
 	if (!slot->is_page && event->cache != KMT_NO_CACHE && slot->cache != KMT_NO_CACHE && replay->cache_open)
 		release.cache = slot->cache;
@@ -317,7 +317,8 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 	enum kml_status status = replay_call_free(replay, &release);
 	if (status != KML_OK) {
 		replay_fail(replay, event, "%s refused to free its block of %" PRIu64 " bytes at %" PRIu64 ": %s",
-			    replay->allocator->name, slot->granted_bytes, slot->address, kml_status_name(status));
+			    replay->allocator->name, (uint64_t)slot->granted_bytes, slot->address,
+			    kml_status_name(status));
 		return;
 	}
 	replay->result->frees++;
@@ -752,10 +753,9 @@ static bool replay_whole(struct replay *replay, const struct kml_spec *spec, str
 	replay->recorded = allocator->traits & KML_TRAIT_RECORDED;
 	replay->keeps_blocks = !(allocator->traits & KML_TRAIT_NO_REUSE);
 	replay->takes_objects = allocator->layer == KML_LAYER_OBJECTS || replay->recorded;
-	replay->release_flags = replay->recorded ? UINT16_MAX : COMMON_FLAGS;
+	replay->request_flags = replay->recorded ? UINT16_MAX : COMMON_FLAGS;
 	if (allocator->settle)
-		replay->release_flags |= KML_WARM;
-	replay->request_flags = replay->release_flags;
+		replay->request_flags |= KML_WARM;
 	bool done = replay_stream(replay, spec, error);
 	clean_up(replay);
 	return done;

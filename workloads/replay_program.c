@@ -69,6 +69,7 @@ static bool aim_misuse(const struct replay *replay, const struct kmt_event *even
 		return true;
 	default:
 		release->cache = event->cache;
+		release->flags &= (uint16_t)~KML_KMALLOC; /* kfree() names no cache */
 		return has_wrong_cache(replay, slot, event);
 	}
 }
@@ -84,7 +85,7 @@ static bool may_be_merged(const struct replay *replay, uint32_t cache)
 void replay_feed_misuse(struct replay *replay, const struct kmt_event *event)
 {
 	struct slot *slot = &replay->slots[event->object];
-	struct kml_release release = {.cache = KML_NO_CACHE, .cpu = event->cpu, .flags = slot->is_page ? KML_PAGES : 0};
+	struct kml_release release = {.cache = KML_NO_CACHE, .cpu = event->cpu, .flags = slot->flags};
 	if (!replay->keeps_blocks || !aim_misuse(replay, event, &release)) {
 		replay->result->dead_frees++;
 		return;
@@ -217,7 +218,7 @@ static void free_slot(struct replay *replay, struct slot *slot)
 		.address = slot->address,
 		.cache = slot->is_page || slot->cache == KMT_NO_CACHE || !replay->cache_open ? KML_NO_CACHE
 											     : slot->cache,
-		.flags = slot->is_page ? KML_PAGES : 0,
+		.flags = slot->flags,
 	};
 	enum kml_status status = replay_call_free(replay, &release);
 	if (status == KML_OK)

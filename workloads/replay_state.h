@@ -27,7 +27,8 @@ struct slot {
 	uint64_t is_page : 1;
 	uint64_t is_freed : 1; /* by a free of its object, and RCU has not given it back since */
 	uint64_t cache : 16;   /* of its alloc: frees of merged caches name another */
-	uint64_t granted_bytes;
+	uint64_t granted_bytes : 46;
+	uint64_t flags : 16; /* of its request: those of its free */
 };
 
 /* Memory taken by KMT_EXHAUST: it has no ids. */
@@ -53,12 +54,12 @@ struct replay {
 	struct kml_stack stack;
 	struct kml_heap *heap; /* the top of the stack */
 	const struct kml_allocator *allocator;
-	struct kml_shadow *shadow;             /* with --check */
-	bool recorded;                         /* KML_TRAIT_RECORDED */
-	bool keeps_blocks;                     /* not KML_TRAIT_NO_REUSE */
-	bool takes_objects;                    /* objects' rounding is class rounding, not the page layer's */
-	uint16_t request_flags, release_flags; /* of enum kml_flag, those that this allocator is given */
-	uint32_t told_ops;                     /* bits of enum kmt_op: events that only this stack wants */
+	struct kml_shadow *shadow; /* with --check */
+	bool recorded;             /* KML_TRAIT_RECORDED */
+	bool keeps_blocks;         /* not KML_TRAIT_NO_REUSE */
+	bool takes_objects;        /* objects' rounding is class rounding, not the page layer's */
+	uint16_t request_flags;    /* of enum kml_flag, those that this allocator is given */
+	uint32_t told_ops;         /* bits of enum kmt_op: events that only this stack wants */
 
 	/* A start in mid-life. */
 	bool has_settled;

@@ -372,7 +372,8 @@ static void record_block(struct kml_shadow *shadow, const struct kml_request *re
 	shadow->live_blocks++;
 	shadow->requested_bytes += request->size_bytes;
 	shadow->granted_bytes += grant->granted_bytes;
-	if (grant->granted_bytes < shadow->smallest_granted_bytes)
+	/* What is granted of a block behind padding may be less than a unit. */
+	if (request->align_bytes <= 1 && grant->granted_bytes < shadow->smallest_granted_bytes)
 		shadow->smallest_granted_bytes = grant->granted_bytes;
 	write_pattern(shadow, block);
 }

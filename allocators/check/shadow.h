@@ -37,7 +37,7 @@ struct kml_shadow {
 	struct kml_hashmap by_address;  /* of the live blocks: their places in the pool */
 	struct kml_ordered_set *starts; /* addresses of live blocks */
 	uint64_t live_blocks, requested_bytes, granted_bytes;
-	uint64_t smallest_granted_bytes; /* UINT64_MAX before the first grant */
+	uint64_t smallest_granted_bytes; /* of requests without alignment; UINT64_MAX before the first */
 	uint64_t next_id;
 
 	/* How the arena looked when the shadow was made; the stack must be new. */
