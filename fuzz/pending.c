@@ -9,15 +9,3 @@ __attribute__((weak)) bool program_encode(const struct program *program, uint8_t
 	(void)byte_count;
 	return false;
 }
-__attribute__((weak)) void fuzz_textbook(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
-{
-	(void)target;
-	(void)bytes;
-	(void)byte_count;
-}
-__attribute__((weak)) void fuzz_stacks(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
-{
-	(void)target;
-	(void)bytes;
-	(void)byte_count;
-}

@@ -156,8 +156,8 @@ static void split(struct textbook *textbook, uint32_t index)
 		*child = parent;
 		child->address_units = address_units;
 		child->class = rule->child[parent.class][i];
-		child->lineage[parent.depth].class = parent.class;
-		child->lineage[parent.depth].child = i;
+		child->lineage[parent.depth].class = (uint8_t)parent.class;
+		child->lineage[parent.depth].child = (uint8_t)i;
 		child->depth = parent.depth + 1;
 		child->freed_at = textbook->clock;
 		address_units += size_of(textbook, child);

@@ -17,9 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TEXTBOOK_CLASSES_MAX 64u
+#define TEXTBOOK_CLASSES_MAX 128u
 #define TEXTBOOK_CHILDREN_MAX 16u
-#define TEXTBOOK_DEPTH_MAX 64u
+#define TEXTBOOK_DEPTH_MAX 128u
 
 /* Class i has size_units[i], ascending, and splits into child[i][0..child_count[i]) in address order; 0: not at all. */
 struct textbook_rule {
@@ -42,7 +42,7 @@ struct textbook_block {
 	uint64_t freed_at; /* when it last became free */
 	uint32_t depth;
 	struct {
-		uint32_t class, child; /* of this ancestor, and which of its children leads here */
+		uint8_t class, child; /* of this ancestor, and which of its children leads here */
 	} lineage[TEXTBOOK_DEPTH_MAX];
 };
 

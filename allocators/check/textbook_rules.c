@@ -92,7 +92,7 @@ static void hirschberg(struct textbook_rule *rule, uint64_t j, uint64_t limit_un
 	for (uint64_t i = 0; i < j; i++)
 		a[i] = 1;
 	textbook_rule_add(rule, 1, 0, NULL);
-	for (; n < 256 && (a[n] = a[n - 1] + a[n - j]) <= limit_units; n++)
+	for (; rule->class_count < TEXTBOOK_CLASSES_MAX && (a[n] = a[n - 1] + a[n - j]) <= limit_units; n++)
 		textbook_rule_add(rule, a[n], 2, (const uint64_t[]){a[n - 1], a[n - j]});
 }
 
@@ -111,8 +111,9 @@ static void shen_peterson(struct textbook_rule *rule, uint64_t limit_units)
 	}
 }
 
-/* Burton 1976 for a user's sizes: the next smaller one, then the largest that fit in the rest. */
-static void burton(struct textbook_rule *rule, const char *sizes, uint64_t limit_units)
+/* Burton 1976 for a user's sizes: the next smaller one, then the largest that fit in the rest. False: too many parts.
+ */
+static bool burton(struct textbook_rule *rule, const char *sizes, uint64_t limit_units)
 {
 	uint64_t unit_bytes = next_size(&sizes), pieces[TEXTBOOK_CHILDREN_MAX];
 	textbook_rule_add(rule, 1, 0, NULL);
@@ -120,12 +121,16 @@ static void burton(struct textbook_rule *rule, const char *sizes, uint64_t limit
 		uint64_t size = next_size(&sizes) / unit_bytes, rest = size;
 		uint32_t count = 0;
 		if (size > limit_units)
-			return;
+			return true;
 		for (uint32_t class = rule->class_count; class -- > 0;)
-			for (; rest >= rule->size_units[class]; rest -= rule->size_units[class])
+			for (; rest >= rule->size_units[class]; rest -= rule->size_units[class]) {
+				if (count == TEXTBOOK_CHILDREN_MAX)
+					return false;
 				pieces[count++] = rule->size_units[class];
+			}
 		textbook_rule_add(rule, size, count, pieces);
 	}
+	return true;
 }
 
 /* Page & Hagins 1986: 2^i and 3*2^i, each into halves. */
@@ -176,7 +181,7 @@ bool textbook_rule_of(struct textbook_rule *rule, const char *spec, uint64_t lim
 		hirschberg(rule, number_of(spec, "j", 2), limit_units);
 	} else if (is_named(spec, "weighted")) {
 		if (value_of(spec, "sizes") != NULL && !value_is(spec, "sizes", "auto"))
-			burton(rule, value_of(spec, "sizes"), limit_units);
+			return burton(rule, value_of(spec, "sizes"), limit_units);
 		else
 			shen_peterson(rule, limit_units);
 	} else if (is_named(spec, "dual")) {
