@@ -149,6 +149,7 @@ enum field_kind {
 	CACHE_FIELDS,
 	FIELD_GAP = CACHE_FIELDS, /* time since the event before */
 	FIELD_ORDER,
+	FIELD_SIZES_ALIKE, /* of all events that do the same with the same size: blocks of one class stay so */
 	FIELD_SIZE,
 	FIELD_ALIGN,
 	FIELD_CPU,
@@ -185,6 +186,7 @@ static uint64_t read_field(const struct program *program, struct field field)
 		return event->time_ns - (field.index ? event[-1].time_ns : 0);
 	case FIELD_ORDER:
 		return event->order;
+	case FIELD_SIZES_ALIKE:
 	case FIELD_SIZE:
 		return event->size_bytes;
 	case FIELD_ALIGN:
@@ -202,6 +204,14 @@ static void write_gap(struct program *program, uint32_t index, uint64_t gap)
 	uint64_t less = read_field(program, (struct field){FIELD_GAP, index}) - gap;
 	for (uint32_t i = index; i < program->event_count; i++)
 		program->events[i].time_ns -= less;
+}
+
+static void write_sizes_alike(struct program *program, uint32_t index, uint64_t value)
+{
+	const struct kmt_event like = program->events[index];
+	for (uint32_t i = 0; i < program->event_count; i++)
+		if (program->events[i].op == like.op && program->events[i].size_bytes == like.size_bytes)
+			program->events[i].size_bytes = value;
 }
 
 static void write_field(struct program *program, struct field field, uint64_t value)
@@ -238,6 +248,9 @@ static void write_field(struct program *program, struct field field, uint64_t va
 		if (event->op == KMT_PAGE_ALLOC)
 			event->size_bytes = (uint64_t)program->setup.page_bytes << value;
 		break;
+	case FIELD_SIZES_ALIKE:
+		write_sizes_alike(program, field.index, value);
+		break;
 	case FIELD_SIZE:
 		event->size_bytes = value;
 		break;
@@ -266,6 +279,7 @@ static uint64_t lowest(const struct program *program, struct field field)
 	case FIELD_SEED:
 	case FIELD_CACHE_OBJECT:
 		return 1;
+	case FIELD_SIZES_ALIKE:
 	case FIELD_SIZE:
 		if (event->op == KMT_ALLOC)
 			return 1;
@@ -283,7 +297,8 @@ static uint64_t step_of(const struct program *program, struct field field)
 	uint64_t value = read_field(program, field);
 	if (field.kind == FIELD_ARENA && value % program->setup.page_bytes == 0)
 		return program->setup.page_bytes;
-	return field.kind == FIELD_SIZE && value % 16 == 0 && value > 16 ? 16 : 1;
+	bool is_size = field.kind == FIELD_SIZE || field.kind == FIELD_SIZES_ALIKE;
+	return is_size && value % 16 == 0 && value > 16 ? 16 : 1;
 }
 
 static bool try_value(struct program_search *search, struct field field, uint64_t value)

@@ -77,7 +77,7 @@ static const struct argp_option options[] = {
 	{"json", OPTION_JSON, NULL, 0, "Print JSON", 1},
 	{NULL, 0, NULL, 0, "Instead of a campaign:", 2},
 	{"list", OPTION_MODE + MODE_LIST, NULL, 0, "Every target: its name, kind and stack", 2},
-	{"show", OPTION_MODE + MODE_SHOW, NULL, 0, "FILE as .ops text", 2},
+	{"show", OPTION_MODE + MODE_SHOW, NULL, 0, "FILE (bytes of a target, .ops or .kmt) as .ops text", 2},
 	{"run", OPTION_MODE + MODE_RUN, NULL, 0, "FILE...: what becomes of each", 2},
 	{"minimise", OPTION_MODE + MODE_MINIMISE, NULL, 0,
 	 "FILE to the smallest that fails alike: .ops on standard output, or the files of a find with --out PREFIX", 2},
@@ -210,12 +210,12 @@ static const struct argp argp = {
 	"--list|--show FILE|--run FILE...|--minimise FILE|--write-corpus FOLDER|--exhaustive [STACK...]|--bench ...",
 	"Fuzz allocator stacks and parsers with libFuzzer and AFL++, and keep what they find.\v"
 	"Examples:\n"
-	"  kmemlab fuzz                                          all targets, both engines, 10 minutes\n"
-	"  kmemlab fuzz slub-binary kmt --engine libfuzzer --minutes 60 --jobs 2 --out mine\n"
-	"  kmemlab fuzz mine --plugin ./mine.so                  an allocator of your own\n"
-	"  kmemlab fuzz --run mine/found/*.ops                   do the finds still fail?\n"
+	"  kmemlab fuzz                                 everything, 10 minutes\n"
+	"  kmemlab fuzz slub-binary kmt --minutes 60 --jobs 2 --out mine\n"
+	"  kmemlab fuzz mine --plugin ./mine.so         an allocator of your own\n"
+	"  kmemlab fuzz --run mine/found/*.ops          do the finds still fail?\n"
 	"  kmemlab fuzz --minimise crash.ops >small.ops\n"
-	"  kmemlab replay --check mine/found/NAME.kmt            a find is a trace like any other\n\n"
+	"  kmemlab replay --check mine/found/NAME.kmt   a find is a trace\n\n"
 	"A campaign may be interrupted or killed: the same --out goes on. fuzz/README.md tells all. Exit status: 0 "
 	"done "
 	"and nothing found, 1 something was found, 2 usage, or a tool is missing.",
