@@ -222,7 +222,8 @@ static void decode_cache(struct kmt_cache *cache, uint8_t size, uint8_t kind)
 
 static void decode_caches(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *bytes)
 {
-	static const char names[PROGRAM_CACHES][4] = {"c0", "c1", "c2", "c3"};
+	/* The last has the name of a cache that has sheaves (slub, Linux 6.18). */
+	static const char names[PROGRAM_CACHES][16] = {"c0", "c1", "c2", "vm_area_struct"};
 	setup->cache_count = plan->has_caches || plan->is_recorded ? PROGRAM_CACHES : 0;
 	for (uint32_t i = 0; i < setup->cache_count; i++) {
 		memcpy(setup->cache_names[i], names[i], sizeof names[i]);
@@ -806,4 +807,333 @@ void program_decode(struct program *program, const char *stack, const uint8_t *b
 		}
 		decode_op(&decoder, at);
 	}
+}
+
+/* ------------------------------------------------------------------------------------------------ encoding */
+
+static bool same_event(const struct kmt_event *a, const struct kmt_event *b)
+{
+	return a->time_ns == b->time_ns && a->address == b->address && a->size_bytes == b->size_bytes &&
+	       a->granted_bytes == b->granted_bytes && a->object == b->object && a->cache == b->cache &&
+	       a->cpu == b->cpu && a->flags == b->flags && a->op == b->op && a->order == b->order &&
+	       a->align_log2 == b->align_log2;
+}
+
+static void put_code(uint8_t *op, unsigned code)
+{
+	op[PROGRAM_BYTE_SIZE] = (uint8_t)code;
+	op[PROGRAM_BYTE_SIZE + 1] = (uint8_t)(code >> 8);
+}
+
+/* What the decoder makes of a size's code, where `recorded` has no more room than the arena. */
+static uint64_t decoded_size(const struct decoder *decoder, unsigned code)
+{
+	const struct program_setup *setup = &decoder->program->setup;
+	uint64_t size_bytes = size_of(setup, code >> 12, code & 4095);
+	return decoder->plan->is_recorded ? 1 + (size_bytes - 1) % setup->arena_bytes : size_bytes;
+}
+
+static bool encode_size(const struct decoder *decoder, uint64_t size_bytes, uint8_t *op)
+{
+	for (unsigned mode = 0; mode < SIZE_MODES; mode++) {
+		unsigned from = 0, to = numbers_of(&decoder->program->setup, mode);
+		/* The two that are long and plain. */
+		if (mode == SIZE_ANY || mode == SIZE_UNITS) {
+			from = (unsigned)((mode == SIZE_ANY ? size_bytes : size_bytes / UNIT_BYTES) - 1);
+			to = from < to ? from + 1 : from;
+		}
+		for (unsigned number = from; number < to; number++) {
+			unsigned code = mode << 12 | number;
+			put_code(op, code);
+			if (decoded_size(decoder, code) == size_bytes)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* CPU and object bytes of an alloc: with its alignment, or the place it was recorded at. */
+static bool encode_place(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
+{
+	if (!decoder->plan->is_recorded) {
+		for (unsigned high = 0; high < 16; high++) {
+			op[PROGRAM_BYTE_CPU] = (uint8_t)(event->cpu | high << 4);
+			if (alignment_of(op[PROGRAM_BYTE_CPU]) == event->align_log2)
+				return true;
+		}
+		return false;
+	}
+	for (unsigned place = 0; place < PLACES; place++) {
+		op[PROGRAM_BYTE_CPU] = (uint8_t)(event->cpu | place >> 2 << 4);
+		op[PROGRAM_BYTE_OBJECT] = (uint8_t)(event->object | (place & 3) << 6);
+		if (place_of(decoder, op) == event->address)
+			return true;
+	}
+	return false;
+}
+
+/* By trial: there are 256 flag bytes, and the decoder knows what they mean. */
+static bool encode_flags(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
+{
+	const struct program_setup *setup = &decoder->program->setup;
+	for (unsigned flags = 0; flags < 256; flags++) {
+		bool is_cached = setup->cache_count && !(flags & FLAGS_NO_CACHE);
+		uint16_t cache = is_cached ? flags & (PROGRAM_CACHES - 1) : KMT_NO_CACHE;
+		uint16_t meant = event->op == KMT_PAGE_ALLOC ? page_flags((uint8_t)flags)
+				 : is_cached                 ? cache_flags((uint8_t)flags, &setup->caches[cache])
+							     : size_flags((uint8_t)flags);
+		op[PROGRAM_BYTE_FLAGS] = (uint8_t)flags;
+		if (meant == event->flags && (event->op == KMT_PAGE_ALLOC || cache == event->cache))
+			return true;
+	}
+	return false;
+}
+
+static bool encode_order(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
+{
+	for (unsigned code = 0; code < 33; code++)
+		for (unsigned mode = 0; mode <= SIZE_HUGE; mode += SIZE_HUGE) {
+			unsigned order = order_of(&decoder->program->setup, mode << 12 | code);
+			put_code(op, mode << 12 | code);
+			if ((decoder->plan->is_recorded ? order % 4 : order) == event->order)
+				return true;
+		}
+	return false;
+}
+
+static bool encode_alloc(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
+{
+	if (event->object >= PROGRAM_OBJECTS || !encode_place(decoder, event, op) || !encode_flags(decoder, event, op))
+		return false;
+	if (event->op == KMT_PAGE_ALLOC)
+		return encode_order(decoder, event, op);
+	if (event->cache == KMT_NO_CACHE)
+		return encode_size(decoder, event->size_bytes, op);
+	put_code(op, (unsigned)(event->size_bytes - 1) & UINT16_MAX);
+	return true;
+}
+
+static bool encode_misuse(const struct kmt_event *event, uint8_t *op)
+{
+	op[PROGRAM_BYTE_FLAGS] = event->order;
+	put_code(op, event->order == KMT_MISUSE_CACHE ? event->cache : (unsigned)event->size_bytes & 4095);
+	for (unsigned i = 0; event->size_bytes > 4095 && i < 16; i++)
+		if (huge_size(i) == event->size_bytes)
+			put_code(op, SIZE_HUGE << 12 | i);
+	return true;
+}
+
+/* The bytes that may mean this event; whether they do, decoding them tells. */
+static bool guess_op(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
+{
+	static const uint8_t kinds[KMT_OP_COUNT] = {
+		[KMT_ALLOC] = PROGRAM_ALLOC,     [KMT_FREE] = PROGRAM_FREE,        [KMT_PAGE_ALLOC] = PROGRAM_PAGES,
+		[KMT_PAGE_FREE] = PROGRAM_FREE,  [KMT_CACHE_OPEN] = PROGRAM_CACHE, [KMT_CACHE_CLOSE] = PROGRAM_CACHE,
+		[KMT_SHRINK] = PROGRAM_SHRINK,   [KMT_DRAIN] = PROGRAM_DRAIN,      [KMT_MISUSE] = PROGRAM_MISUSE,
+		[KMT_EXHAUST] = PROGRAM_EXHAUST, [KMT_MARK] = PROGRAM_WAIT,
+	};
+	unsigned waits = 0;
+	memset(op, 0, PROGRAM_OP_BYTES);
+	op[PROGRAM_BYTE_KIND] = (uint8_t)((kinds[event->op] * 256 + PROGRAM_KINDS - 1) / PROGRAM_KINDS);
+	op[PROGRAM_BYTE_OBJECT] = (uint8_t)event->object;
+	op[PROGRAM_BYTE_CPU] = (uint8_t)event->cpu;
+	switch ((enum kmt_op)event->op) {
+	case KMT_ALLOC:
+	case KMT_PAGE_ALLOC:
+		return encode_alloc(decoder, event, op);
+	case KMT_MISUSE:
+		return encode_misuse(event, op);
+	case KMT_FREE:
+		op[PROGRAM_BYTE_FLAGS] = event->cache == KMT_NO_CACHE;
+		return true;
+	case KMT_SHRINK:
+		op[PROGRAM_BYTE_FLAGS] = event->cache == KMT_NO_CACHE ? FLAGS_NO_CACHE : (uint8_t)event->cache;
+		return true;
+	case KMT_CACHE_OPEN:
+	case KMT_CACHE_CLOSE:
+		op[PROGRAM_BYTE_OBJECT] = (uint8_t)event->cache;
+		return true;
+	case KMT_EXHAUST:
+		op[PROGRAM_BYTE_FLAGS] = event->flags & KML_ATOMIC ? FLAGS_ATOMIC : 0;
+		return true;
+	case KMT_MARK:
+		while (waits < 16 && decoder->time_ns + (1000000ull << waits) < event->time_ns)
+			waits++;
+		put_code(op, waits);
+		return true;
+	default:
+		return true;
+	}
+}
+
+static uint8_t *find_byte(uint8_t *byte, uint64_t wanted, uint64_t (*meaning)(uint8_t))
+{
+	for (unsigned value = 0; value < 256; value++)
+		if (meaning((uint8_t)value) == wanted) {
+			*byte = (uint8_t)value;
+			return byte;
+		}
+	return NULL;
+}
+
+static uint64_t cpus_meaning(uint8_t byte)
+{
+	return cpu_count_of(byte);
+}
+
+static uint64_t check_meaning(uint8_t byte)
+{
+	return check_every_of(byte);
+}
+
+static uint64_t object_meaning(uint8_t byte)
+{
+	return object_bytes_of(byte);
+}
+
+static bool encode_arena(const struct stack_plan *plan, uint64_t arena_bytes, uint8_t *bytes)
+{
+	for (unsigned size = 0; size < 256; size++) {
+		uint64_t least = arena_bytes_of(plan, (uint8_t)size, 0);
+		if (arena_bytes < least || arena_bytes - least > UINT8_MAX)
+			continue;
+		bytes[PROGRAM_BYTE_ARENA] = (uint8_t)size;
+		bytes[PROGRAM_BYTE_ARENA_TAIL] = (uint8_t)(arena_bytes - least);
+		return true;
+	}
+	return false;
+}
+
+static bool encode_cache(const struct program *program, uint32_t index, uint8_t *bytes)
+{
+	const struct kmt_cache *cache = &program->setup.caches[index];
+	if (!find_byte(&bytes[0], cache->object_bytes, object_meaning) || cache->flags > 15)
+		return false;
+	bool closed = false;
+	for (uint32_t i = program->event_count; i-- > 0;) {
+		const struct kmt_event *event = &program->events[i];
+		if (event->cache == index && (event->op == KMT_CACHE_OPEN || event->op == KMT_CACHE_CLOSE))
+			closed = event->op == KMT_CACHE_OPEN;
+	}
+	for (unsigned align = 0; align < 8; align++) {
+		struct kmt_cache decoded;
+		bytes[1] = (uint8_t)(align | cache->flags << 3 | (unsigned)closed << 7);
+		decode_cache(&decoded, bytes[0], bytes[1]);
+		if (decoded.align_bytes == cache->align_bytes)
+			return true;
+	}
+	return false;
+}
+
+/* The byte of one parameter whose value stands in a layer's text. */
+static bool encode_parameter(const struct kml_param *param, const char *layer_text, uint8_t *byte)
+{
+	char wanted[300], meant[80];
+	size_t length = strlen(param->name);
+	const char *at = strchr(layer_text, ':');
+	for (; at; at = strchr(at + 1, ','))
+		if (strncmp(at + 1, param->name, length) == 0 && at[1 + length] == '=')
+			break;
+	*byte = 0;
+	if (!at)
+		return true;
+	snprintf(wanted, sizeof wanted, "%s", at + 2 + length);
+	wanted[strcspn(wanted, ",")] = '\0';
+	for (unsigned value = PARAM_DEFAULTS; value < 256; value++) {
+		param_text(param, (uint8_t)value, meant, sizeof meant);
+		*byte = (uint8_t)value;
+		if (strcmp(meant, wanted) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool encode_parameters(const struct stack_plan *plan, const char *stack, uint8_t *bytes)
+{
+	char copy[sizeof plan->text], *rest = copy;
+	size_t at = 0;
+	snprintf(copy, sizeof copy, "%s", stack);
+	for (uint32_t i = 0; i < plan->layer_count; i++) {
+		const char *layer_text = rest ? strsep(&rest, "/") : "";
+		for (const struct kml_param *param = plan->layer[i]->params; param && param->name; param++, at++)
+			if (at < PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS &&
+			    !encode_parameter(param, layer_text, &bytes[at]))
+				return false;
+	}
+	return true;
+}
+
+static bool encode_setup(const struct program *program, const struct stack_plan *plan, uint8_t *bytes)
+{
+	const struct program_setup *setup = &program->setup;
+	uint32_t caches = plan->has_caches || plan->is_recorded ? PROGRAM_CACHES : 0;
+	memset(bytes, 0, PROGRAM_SETUP_BYTES);
+	if (plan->layer_count == 0 || setup->page_bytes != PAGE_BYTES || setup->cache_count != caches ||
+	    setup->seed < 1 || setup->seed > 256 || !encode_arena(plan, setup->arena_bytes, bytes) ||
+	    !find_byte(&bytes[PROGRAM_BYTE_CPUS], setup->cpu_count, cpus_meaning) ||
+	    !find_byte(&bytes[PROGRAM_BYTE_CHECK], setup->check_every, check_meaning))
+		return false;
+	bytes[PROGRAM_BYTE_SEED] = (uint8_t)(setup->seed - 1);
+	for (uint32_t i = 0; i < caches; i++)
+		if (!encode_cache(program, i, &bytes[PROGRAM_BYTE_CACHES + 2 * i]))
+			return false;
+	return encode_parameters(plan, setup->stack, bytes + PROGRAM_BYTE_PARAMETERS);
+}
+
+/* The stack's layers, without parameters. */
+static void name_layers(const char *stack, char *names, size_t room)
+{
+	size_t used = 0;
+	bool in_parameters = false;
+	for (; *stack && used + 1 < room; stack++) {
+		in_parameters = *stack == ':' || (in_parameters && *stack != '/');
+		if (!in_parameters)
+			names[used++] = *stack;
+	}
+	names[used] = '\0';
+}
+
+static bool same_cache(const struct kmt_cache *a, const struct kmt_cache *b)
+{
+	return strcmp(a->name, b->name) == 0 && a->object_bytes == b->object_bytes &&
+	       a->align_bytes == b->align_bytes && a->flags == b->flags;
+}
+
+static bool same_setup(const struct program_setup *a, const struct program_setup *b)
+{
+	for (uint32_t i = 0; i < a->cache_count && i < b->cache_count; i++)
+		if (!same_cache(&a->caches[i], &b->caches[i]))
+			return false;
+	return strcmp(a->stack, b->stack) == 0 && a->arena_bytes == b->arena_bytes && a->page_bytes == b->page_bytes &&
+	       a->cpu_count == b->cpu_count && a->seed == b->seed && a->check_every == b->check_every &&
+	       a->cache_count == b->cache_count;
+}
+
+bool program_encode(const struct program *program, uint8_t *bytes, size_t *byte_count)
+{
+	static struct program trial; /* what the bytes so far mean */
+	char names[sizeof program->setup.stack];
+	struct decoder decoder;
+	name_layers(program->setup.stack, names, sizeof names);
+	const struct stack_plan *plan = plan_stack(names);
+	if (!encode_setup(program, plan, bytes))
+		return false;
+	program_decode(&trial, names, bytes, PROGRAM_SETUP_BYTES);
+	if (!same_setup(&trial.setup, &program->setup))
+		return false;
+	start_decoder(&decoder, &trial, plan, bytes);
+	uint8_t *op = bytes + PROGRAM_SETUP_BYTES;
+	for (uint32_t i = 0; i < program->event_count; i++, op += PROGRAM_OP_BYTES) {
+		struct kmt_event meant[2];
+		trial.events = meant;
+		trial.event_count = 0;
+		bool guessed = guess_op(&decoder, &program->events[i], op);
+		if (guessed)
+			decode_op(&decoder, op);
+		trial.events = NULL;
+		if (!guessed || trial.event_count != 1 || !same_event(&meant[0], &program->events[i]))
+			return false;
+	}
+	*byte_count = (size_t)(op - bytes);
+	return true;
 }
