@@ -303,30 +303,40 @@ static void change_wave(struct mutation *mutation)
 	}
 }
 
+/*
+ * The allocators' parameters come first in their bytes, and most have few. In the lower half of its values a byte says
+ * nothing.
+ */
+static void change_parameter(struct mutation *mutation)
+{
+	size_t room = PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS, at = below(mutation, 1 + below(mutation, room));
+	uint8_t value = (uint8_t)(0x80 | next_random(mutation));
+	mutation->bytes[PROGRAM_BYTE_PARAMETERS + at] = one_in(mutation, 4) ? 0 : value;
+}
+
 static void change_setup(struct mutation *mutation)
 {
-	uint8_t *at = mutation->bytes;
+	uint8_t *at = mutation->bytes + below(mutation, PROGRAM_BYTE_PARAMETERS);
 	switch (below(mutation, 4)) {
-	case 0: /* a parameter; 0 is its default */
-		at += PROGRAM_BYTE_PARAMETERS + below(mutation, PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS);
-		*at = one_in(mutation, 3) ? 0 : (uint8_t)next_random(mutation);
-		return;
-	case 1:
-		at += below(mutation, PROGRAM_BYTE_PARAMETERS);
+	case 0:
 		*at += one_in(mutation, 2) ? 1 : -1;
 		return;
-	default:
-		at += below(mutation, PROGRAM_BYTE_PARAMETERS);
+	case 1:
 		*at = (uint8_t)next_random(mutation);
+		return;
+	default:
+		change_parameter(mutation);
 	}
 }
 
-/* All operations anew, all of one swarm. */
+/* All operations anew, all of one swarm; now and then on another setup. */
 static void change_all(struct mutation *mutation)
 {
 	mutation->ops = 1 + below(mutation, mutation->ops_max);
 	for (size_t i = 0; i < mutation->ops; i++)
 		make_op(mutation, op_at(mutation, i));
+	for (size_t changes = one_in(mutation, 2) ? 1 + below(mutation, 4) : 0; changes > 0; changes--)
+		change_setup(mutation);
 }
 
 typedef void change(struct mutation *mutation);
@@ -337,7 +347,7 @@ static void change_once(struct mutation *mutation)
 	static change *const changes[] = {change_field,  change_field, change_field,  change_insert, change_insert,
 					  change_insert, change_drop,  change_drop,   change_repeat, change_repeat,
 					  change_swap,   change_move,  change_target, change_target, change_alike,
-					  change_wave,   change_setup};
+					  change_wave,   change_setup, change_setup};
 	enum { CHANGES = sizeof changes / sizeof changes[0] };
 
 	if (mutation->ops_max == 0)
