@@ -34,7 +34,7 @@ Engine = collections.namedtuple("Engine", ("name", "preset", "start"))
 Run = collections.namedtuple("Run", ("bug", "engine", "repeat"))
 
 FIRST_SEED = 1
-STUCK_SECONDS = 10  # an input that takes longer is a find: a loop without end
+STUCK_SECONDS = 3  # an input that takes longer is a find: a loop without end
 GRACE_SECONDS = 30  # to start, calibrate and end
 AFL_QUIETLY = {"AFL_NO_UI": "1", "AFL_BENCH_UNTIL_CRASH": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1",
                "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_CRASHING_SEEDS_AS_NEW_CRASH": "1", "AFL_FAST_CAL": "1"}
