@@ -8,6 +8,9 @@
  * shared memory costs a quarter more, giving it back twice as much, and a short-lived arena half as much again
  * (measured on Linux 6.18, pages of 4 KiB), which every replay and every fuzzer would pay for the sake of vmalloc. The
  * window costs a short-lived arena one more system call.
+ *
+ * Small arenas share mappings of one size, KEPT_SPAN_BYTES, that differ only in how much of their front is accessible.
+ * Invariant of a kept one: all that is accessible reads as zero, nothing is shown or shared, all of it is poisoned.
  */
 #include "allocators/arena.h"
 
@@ -19,6 +22,7 @@
 
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/poison.h"
 #include "kmemlab/support/reserve.h"
 #include "kmemlab/support/round.h"
 
@@ -54,16 +58,94 @@ static uint64_t span_bytes(const struct kml_arena *arena)
 	return arena->window_bytes > 0 ? arena->window_address + arena->window_bytes : arena->size_bytes;
 }
 
-static uint8_t *reserve_memory(const struct kml_arena *arena)
+/* ------------------------------------------------------------------------------------------ kept mappings */
+
+static const uint64_t KEPT_ARENA_MAX_BYTES = 1ull << 20;
+static const uint64_t KEPT_SPAN_BYTES = 8ull << 20;
+enum { KEPT_MAPPINGS = 4 };
+
+struct mapping {
+	uint8_t *base;
+	uint64_t accessible_bytes; /* whole pages of the machine */
+};
+static struct mapping kept[KEPT_MAPPINGS];
+static uint32_t kept_count;
+
+static bool may_be_kept(const struct kml_arena *arena)
 {
-	void *memory = mmap(NULL, span_bytes(arena), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return NULL;
-	if (mprotect(memory, arena->size_bytes, PROT_READ | PROT_WRITE) == 0)
-		return memory;
-	munmap(memory, span_bytes(arena));
-	return NULL;
+	return arena->size_bytes <= KEPT_ARENA_MAX_BYTES && span_bytes(arena) <= KEPT_SPAN_BYTES;
 }
+
+static uint64_t mapped_bytes(const struct kml_arena *arena)
+{
+	return may_be_kept(arena) ? KEPT_SPAN_BYTES : span_bytes(arena);
+}
+
+static bool set_accessible(struct mapping *mapping, uint64_t bytes)
+{
+	uint64_t now = mapping->accessible_bytes;
+	bool done = true;
+	if (bytes > now)
+		done = mprotect(mapping->base + now, bytes - now, PROT_READ | PROT_WRITE) == 0;
+	else if (bytes < now)
+		done = mprotect(mapping->base + bytes, now - bytes, PROT_NONE) == 0;
+	mapping->accessible_bytes = done ? bytes : now;
+	return done;
+}
+
+/* No access but to the arena's size. */
+static uint8_t *reserve_memory(struct kml_arena *arena)
+{
+	struct mapping mapping = {0};
+	bool is_kept = may_be_kept(arena) && kept_count > 0;
+	if (is_kept)
+		mapping = kept[--kept_count];
+	else
+		mapping.base =
+			mmap(NULL, mapped_bytes(arena), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapping.base == MAP_FAILED)
+		return NULL;
+	if (!set_accessible(&mapping, kml_round_up(arena->size_bytes, machine_page_bytes()))) {
+		kml_unpoison(mapping.base, is_kept ? KEPT_SPAN_BYTES : 0);
+		munmap(mapping.base, mapped_bytes(arena));
+		return NULL;
+	}
+	arena->is_poisoned = arena->size_bytes <= KML_ARENA_POISON_MAX_BYTES;
+	if (!is_kept && arena->is_poisoned)
+		kml_poison(mapping.base, may_be_kept(arena) ? KEPT_SPAN_BYTES : arena->size_bytes);
+	return mapping.base;
+}
+
+/* Cells that blocks were taken from read as zero again. */
+static void clean(const struct kml_arena *arena)
+{
+	uint64_t cell_bytes = 1ull << arena->cell_shift;
+	for (uint32_t cell = 0; cell < arena->cell_count; cell++) {
+		if (!(arena->cells_touched[cell / 64] >> cell % 64 & 1))
+			continue;
+		uint64_t begin = cell * cell_bytes, left = arena->size_bytes - begin;
+		uint64_t bytes = left < cell_bytes ? left : cell_bytes;
+		kml_unpoison(arena->base + begin, bytes);
+		memset(arena->base + begin, 0, bytes);
+		kml_poison(arena->base + begin, bytes);
+	}
+}
+
+/* Kept when it was left as it was found. */
+static void release_memory(struct kml_arena *arena)
+{
+	bool is_left_whole = arena->taken_bytes == 0 && arena->shown_bytes == 0 && arena->shared_bytes == 0;
+	if (may_be_kept(arena) && is_left_whole && kept_count < KEPT_MAPPINGS) {
+		clean(arena);
+		kept[kept_count++] = (struct mapping){arena->base, kml_round_up(arena->size_bytes, machine_page_bytes())};
+		return;
+	}
+	if (arena->is_poisoned)
+		kml_unpoison(arena->base, mapped_bytes(arena));
+	munmap(arena->base, mapped_bytes(arena));
+}
+
+/* ------------------------------------------------------------------------------------------ create and destroy */
 
 static uint64_t page_map_bytes(const struct kml_arena *arena)
 {
@@ -109,7 +191,7 @@ void kml_arena_destroy(struct kml_arena *arena)
 	if (!arena)
 		return;
 	if (arena->base)
-		munmap(arena->base, span_bytes(arena));
+		release_memory(arena);
 	kml_unreserve(arena->pages, page_map_bytes(arena));
 	free(arena);
 }
@@ -124,6 +206,7 @@ static void count_cells(struct kml_arena *arena, uint64_t address, uint64_t size
 		uint64_t cell_end = (cell + 1) << arena->cell_shift;
 		uint64_t part = (cell_end < end ? cell_end : end) - address;
 		arena->cell_taken_bytes[cell] += taken ? part : -part;
+		arena->cells_touched[cell / 64] |= 1ull << cell % 64;
 		address += part;
 	}
 }
@@ -171,6 +254,8 @@ void kml_arena_take(struct kml_arena *arena, uint64_t address, uint64_t size_byt
 	arena->held_bytes += pages_changed(arena, address, size_bytes, true) << arena->page_shift;
 	arena->taken_bytes += size_bytes;
 	count_cells(arena, address, size_bytes, true);
+	if (arena->is_poisoned)
+		kml_unpoison(arena->base + address, size_bytes);
 }
 
 void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
@@ -181,6 +266,8 @@ void kml_arena_give(struct kml_arena *arena, uint64_t address, uint64_t size_byt
 	arena->held_bytes -= pages_changed(arena, address, size_bytes, false) << arena->page_shift;
 	arena->taken_bytes -= size_bytes;
 	count_cells(arena, address, size_bytes, false);
+	if (arena->is_poisoned)
+		kml_poison(arena->base + address, size_bytes);
 }
 
 /* --------------------------------------------------------------------------------------------------- the window */
@@ -215,7 +302,14 @@ static bool map_anew(struct kml_arena *arena, uint64_t address, uint64_t size_by
 bool kml_arena_show(struct kml_arena *arena, uint64_t window_address, uint64_t size_bytes)
 {
 	check_in_window(arena, window_address, size_bytes);
-	return arena->base == NULL || map_anew(arena, window_address, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
+	if (arena->base == NULL)
+		return true;
+	if (!map_anew(arena, window_address, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED))
+		return false;
+	arena->shown_bytes += size_bytes;
+	if (arena->is_poisoned)
+		kml_unpoison(arena->base + window_address, size_bytes);
+	return true;
 }
 
 /* An old size of 0 makes a second mapping of shared pages: mremap(2). */
@@ -226,7 +320,10 @@ bool kml_arena_share(struct kml_arena *arena, uint64_t window_address, uint64_t 
 	if (arena->base == NULL)
 		return true;
 	void *place = arena->base + address;
-	return mremap(arena->base + window_address, 0, size_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place;
+	if (mremap(arena->base + window_address, 0, size_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) != place)
+		return false;
+	arena->shared_bytes += size_bytes;
+	return true;
 }
 
 void kml_arena_unshare(struct kml_arena *arena, uint64_t address, uint64_t size_bytes)
@@ -237,6 +334,7 @@ void kml_arena_unshare(struct kml_arena *arena, uint64_t address, uint64_t size_
 	bool done = map_anew(arena, address, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	KML_CHECK(done, "%llu bytes at %llu: %s", (unsigned long long)size_bytes, (unsigned long long)address,
 		  strerror(errno));
+	arena->shared_bytes -= size_bytes;
 }
 
 void kml_arena_hide(struct kml_arena *arena, uint64_t window_address, uint64_t size_bytes)
@@ -247,4 +345,7 @@ void kml_arena_hide(struct kml_arena *arena, uint64_t window_address, uint64_t s
 	bool done = map_anew(arena, window_address, size_bytes, PROT_NONE, MAP_PRIVATE);
 	KML_CHECK(done, "%llu bytes at %llu: %s", (unsigned long long)size_bytes, (unsigned long long)window_address,
 		  strerror(errno));
+	arena->shown_bytes -= size_bytes;
+	if (arena->is_poisoned)
+		kml_poison(arena->base + window_address, size_bytes);
 }

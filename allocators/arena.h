@@ -10,6 +10,12 @@
  *
  *      base                         base + size_bytes     base + window_address
  *      | the memory under study     | no access           | window ...
+ *
+ * Only taken memory may be touched, by anybody. AddressSanitizer is told so: whatever is not taken is poisoned, up to
+ * arenas of KML_ARENA_POISON_MAX_BYTES, and a read of a free block ends the program.
+ *
+ * The mapping of a small arena that was left as it was found is kept for the next small one, which again reads as zero:
+ * thousands of short-lived arenas a second pay no page fault.
  */
 #ifndef KMEMLAB_ARENA_H
 #define KMEMLAB_ARENA_H
@@ -21,6 +27,9 @@
 
 /* The memory map figure: the arena in this many cells or fewer (a cell is a power of two of bytes). */
 #define KML_ARENA_CELLS 256u
+
+/* Larger ones are not poisoned: the shadow of a tebibyte would be 128 GiB. */
+#define KML_ARENA_POISON_MAX_BYTES (16ull << 20)
 
 /* What the page map knows of one page. */
 struct kml_page {
@@ -40,7 +49,10 @@ struct kml_arena {
 	struct kml_page *pages; /* size_bytes / page_bytes, rounded up; untouched entries cost nothing */
 	uint32_t cell_shift;
 	uint32_t cell_count;
-	uint64_t cell_taken_bytes[KML_ARENA_CELLS]; /* taken bytes in each cell */
+	uint64_t cell_taken_bytes[KML_ARENA_CELLS];   /* taken bytes in each cell */
+	uint64_t cells_touched[KML_ARENA_CELLS / 64]; /* a bit a cell: ever taken from, so perhaps not zero any more */
+	uint64_t shown_bytes, shared_bytes;           /* now, of the window and of the memory */
+	bool is_poisoned;                             /* what is not taken */
 };
 
 /*

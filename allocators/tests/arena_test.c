@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "allocators/arena.h"
+#include "kmemlab/support/poison.h"
 #include "kmemlab/support/random.h"
 
 #define MODEL_MAX_BYTES 20000u
@@ -240,6 +241,7 @@ static void pages_shown_twice_are_one_memory(void **state)
 	(void)state;
 	struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
 	uint64_t at = arena->window_address + WINDOW_PAGE;
+	kml_arena_take(arena, 0, WINDOW_ARENA);
 	memset(arena->base, 0x11, WINDOW_ARENA);
 	assert_true(kml_arena_show(arena, at, 3 * WINDOW_PAGE));
 	assert_true(kml_arena_share(arena, at, 9 * WINDOW_PAGE, WINDOW_PAGE));
@@ -265,6 +267,7 @@ static void pages_shown_twice_are_one_memory(void **state)
 	kml_arena_hide(arena, at, 3 * WINDOW_PAGE);
 	assert_int_equal(arena->base[4 * WINDOW_PAGE + 5], 0x22);
 	assert_int_equal(arena->base[3 * WINDOW_PAGE - 1], 0x11);
+	kml_arena_give(arena, 0, WINDOW_ARENA);
 	kml_arena_destroy(arena);
 }
 
@@ -281,31 +284,120 @@ static void a_window_without_memory(void **state)
 	kml_arena_destroy(arena);
 }
 
-/* Where nothing is shown, in front of the window, before and behind a run: a stray access faults. */
+/* Does a child process that reads and writes the byte at an address end by it? */
+static bool access_is_caught(const struct kml_arena *arena, uint64_t address)
+{
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		if (freopen("/dev/null", "w", stderr) == NULL)
+			_exit(0);
+		volatile uint8_t *byte = arena->base + address;
+		*byte = (uint8_t)(*byte + 1);
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	bool is_fault = WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+	bool is_report = KML_HAS_ADDRESS_SANITIZER && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+	return is_fault || is_report;
+}
+
+/* Where nothing is shown, in front of the window, before and behind a run: a stray access faults. Also in an arena that
+ * takes over the mapping of a larger one, or of a smaller one. */
 static void stray_accesses_fault(void **state)
 {
 	(void)state;
-	struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
-	uint64_t at = arena->window_address + WINDOW_PAGE, end = arena->window_address + arena->window_bytes;
-	assert_true(kml_arena_show(arena, at, 2 * WINDOW_PAGE));
-	const uint64_t stray[] = {arena->window_address - 1, arena->window_address, at - 1, at + 2 * WINDOW_PAGE,
-				  end - 1};
-	for (size_t i = 0; i < sizeof(stray) / sizeof(stray[0]); i++) {
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0) {
-			signal(SIGSEGV, SIG_DFL);
-			arena->base[stray[i]] = 1;
-			_exit(0);
-		}
-		int status;
-		assert_int_equal(waitpid(child, &status, 0), child);
-		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSEGV)
-			fail_msg("a write to address %llu went unnoticed", (unsigned long long)stray[i]);
+	static const uint64_t sizes[] = {WINDOW_ARENA, 40 * WINDOW_PAGE, WINDOW_ARENA, WINDOW_PAGE};
+	for (size_t round = 0; round < sizeof(sizes) / sizeof(sizes[0]); round++) {
+		struct kml_arena *arena = kml_arena_create(sizes[round], WINDOW_PAGE, true, NULL);
+		uint64_t at = arena->window_address + WINDOW_PAGE, end = arena->window_address + arena->window_bytes;
+		assert_true(kml_arena_show(arena, at, 2 * WINDOW_PAGE));
+		const uint64_t stray[] = {arena->window_address - 1, arena->window_address, at - 1,
+					  at + 2 * WINDOW_PAGE, end - 1};
+		for (size_t i = 0; i < sizeof(stray) / sizeof(stray[0]); i++)
+			if (!access_is_caught(arena, stray[i]))
+				fail_msg("a write to address %llu went unnoticed", (unsigned long long)stray[i]);
+		arena->base[at] = arena->base[at + 2 * WINDOW_PAGE - 1] = 1;
+		kml_arena_hide(arena, at, 2 * WINDOW_PAGE);
+		assert_true(access_is_caught(arena, at));
+		kml_arena_destroy(arena);
 	}
-	arena->base[at] = arena->base[at + 2 * WINDOW_PAGE - 1] = 1;
-	kml_arena_hide(arena, at, 2 * WINDOW_PAGE);
-	kml_arena_destroy(arena);
+}
+
+/* What was not taken, what was given back, and what a window hides: AddressSanitizer knows it. */
+static void free_memory_is_poisoned(void **state)
+{
+	(void)state;
+#if KML_HAS_ADDRESS_SANITIZER
+	for (int round = 0; round < 2; round++) {
+		struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
+		assert_true(access_is_caught(arena, 0));
+		assert_true(access_is_caught(arena, WINDOW_ARENA - 1));
+		kml_arena_take(arena, 64, 128);
+		kml_arena_take(arena, 512, 20);
+		assert_false(access_is_caught(arena, 64));
+		assert_false(access_is_caught(arena, 64 + 127));
+		assert_false(access_is_caught(arena, 512 + 19));
+		assert_true(access_is_caught(arena, 63));
+		assert_true(access_is_caught(arena, 64 + 128));
+		assert_true(access_is_caught(arena, 512 + 20));
+		kml_arena_give(arena, 64, 128);
+		assert_true(access_is_caught(arena, 64));
+		assert_true(access_is_caught(arena, 64 + 127));
+		assert_false(access_is_caught(arena, 512));
+		kml_arena_give(arena, 512, 20);
+		assert_true(access_is_caught(arena, 512));
+		kml_arena_destroy(arena);
+	}
+#else
+	print_message("needs AddressSanitizer\n");
+	skip();
+#endif
+}
+
+/* Arenas of many sizes after each other, written to all over: each begins as zero. */
+static void a_new_arena_reads_as_zero(void **state)
+{
+	(void)state;
+	static const uint64_t sizes[] = {65536, 100, 1 << 20, 65536, 5000, (1 << 20) + 1, 12345, 1 << 20};
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct kml_arena *arena = kml_arena_create(sizes[i], 4096, true, NULL);
+		uint64_t half = sizes[i] / 2;
+		kml_arena_take(arena, half, sizes[i] - half);
+		kml_arena_take(arena, 0, half);
+		for (uint64_t at = 0; at < sizes[i]; at++)
+			if (arena->base[at] != 0)
+				fail_msg("byte %llu of %llu", (unsigned long long)at, (unsigned long long)sizes[i]);
+		memset(arena->base, 0xff, sizes[i]);
+		kml_arena_give(arena, 0, half);
+		kml_arena_give(arena, half, sizes[i] - half);
+		kml_arena_destroy(arena);
+	}
+}
+
+/* One whose blocks are still taken, or whose window still shows something, is not kept: nothing of it comes back. */
+static void what_is_left_behind_does_not_come_back(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		struct kml_arena *arena = kml_arena_create(WINDOW_ARENA, WINDOW_PAGE, true, NULL);
+		uint64_t at = arena->window_address;
+		kml_arena_take(arena, 0, WINDOW_ARENA);
+		assert_int_equal(arena->base[WINDOW_PAGE], 0);
+		assert_true(kml_arena_show(arena, at, WINDOW_PAGE));
+		assert_true(kml_arena_share(arena, at, WINDOW_PAGE, WINDOW_PAGE));
+		arena->base[at] = 0x77;
+		assert_int_equal(arena->base[WINDOW_PAGE], 0x77);
+		if (round == 1) {
+			kml_arena_unshare(arena, WINDOW_PAGE, WINDOW_PAGE);
+			kml_arena_hide(arena, at, WINDOW_PAGE);
+		}
+		if (round != 0)
+			kml_arena_give(arena, 0, WINDOW_ARENA);
+		kml_arena_destroy(arena);
+	}
 }
 
 /* ------------------------------------------------------------------------------------------------------- misuse */
@@ -414,6 +506,9 @@ int main(void)
 		cmocka_unit_test(pages_shown_twice_are_one_memory),
 		cmocka_unit_test(a_window_without_memory),
 		cmocka_unit_test(stray_accesses_fault),
+		cmocka_unit_test(free_memory_is_poisoned),
+		cmocka_unit_test(a_new_arena_reads_as_zero),
+		cmocka_unit_test(what_is_left_behind_does_not_come_back),
 		cmocka_unit_test(absurd_arenas_are_refused),
 		cmocka_unit_test(misuse_stops_the_program),
 	};
