@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fuzz/feedback.h"
+#include "fuzz/differential.h"
 #include "fuzz/harness.h"
 #include "fuzz/program.h"
 #include "fuzz/seeds.h"
@@ -31,6 +33,9 @@ enum {
 static const char usage[] =
 	"kmemlab-fuzz [TARGET] ...       TARGET: as --list shows; else KML_FUZZ_TARGET, or the name of this file\n"
 	"  FILE|FOLDER...                run inputs; ends as a fuzzer does at the first find\n"
+	"  --program FILE...             run programs (.ops, .kmt), each on the stack that it names; by the target "
+	"textbook:\n"
+	"                                against its textbook\n"
 	"  --keep-going FILE|FOLDER...   run each in a process of its own, tell all finds; exit status 1: there are "
 	"some\n"
 	"  --random SEED [--runs N] [--seconds S] [--artifact FILE]\n"
@@ -38,7 +43,7 @@ static const char usage[] =
 	"found\n"
 	"  --speed [SECONDS]             executions a second on random programs of 128 operations (parsers: on their\n"
 	"                                seeds); of all targets without TARGET\n"
-	"  --stable FILE|FOLDER...       run each input twice: the outcome must be the same\n"
+	"  --stable FILE|FOLDER...       run each input twice: it must cover the same (in a build for an engine)\n"
 	"  --write-seeds FOLDER          the seed corpus of the target\n"
 	"  --list                        targets: name, kind, stack\n";
 
@@ -50,10 +55,10 @@ struct shared {
 	uint8_t bytes[PARSER_BYTES_MAX];
 };
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
 	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
@@ -183,6 +188,38 @@ static bool run_apart(void *context, const char *path, const uint8_t *bytes, siz
 	return true;
 }
 
+/* One that cannot be read, or has no stack, is no find. */
+static bool run_program(const char *path, struct kml_error *error)
+{
+	static struct program program;
+	static struct program_outcome outcome;
+	if (!program_load(&program, path, error))
+		return false;
+	if (fuzz_chosen()->kind == FUZZ_DIFFERENTIAL) {
+		struct kml_error difference;
+		if (!differential_textbook(&program, program.setup.stack, &difference))
+			fuzz_found(fuzz_chosen()->name, "%s", difference.text);
+		return true;
+	}
+	if (!program_run(&program, &outcome, error))
+		return false;
+	if (outcome.failed)
+		fuzz_found(outcome.oracle, "%s", outcome.error.text);
+	return true;
+}
+
+static int run_programs(char **paths, int count)
+{
+	struct kml_error error;
+	for (int i = 0; i < count; i++) {
+		if (run_program(paths[i], &error))
+			continue;
+		fprintf(stderr, "kmemlab-fuzz: %s\n", error.text);
+		return EXIT_USAGE;
+	}
+	return count > 0 ? 0 : complain("needs a file", "--program");
+}
+
 static int run_paths(char **paths, int count, visit_input *visit)
 {
 	struct runs runs = {0};
@@ -193,6 +230,72 @@ static int run_paths(char **paths, int count, visit_input *visit)
 	printf("%s: %llu inputs, %llu finds\n", fuzz_chosen()->name, (unsigned long long)runs.inputs,
 	       (unsigned long long)runs.finds);
 	return runs.finds ? EXIT_FOUND : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ stability */
+
+/* clang's runtimes have it; "%f %l": function and line. */
+void __sanitizer_symbolize_pc(uintptr_t place, const char *format, char *text, size_t room) __attribute__((weak));
+
+struct stability {
+	uint64_t inputs, unstable;
+	uint8_t *varies; /* a byte an edge */
+};
+
+/* The same input twice covers the same, as often. */
+static bool run_twice(void *context, const char *path, const uint8_t *bytes, size_t byte_count)
+{
+	struct stability *stability = context;
+	size_t count, before = stability->unstable;
+	uint8_t *now = feedback_counters(&count), *kept = malloc(count);
+	if (!stability->varies)
+		stability->varies = calloc(count, 1);
+	if (!kept || !stability->varies || !now)
+		exit(complain("a build for an engine is needed", "--stable"));
+	memset(now, 0, count);
+	LLVMFuzzerTestOneInput(bytes, byte_count);
+	memcpy(kept, now, count);
+	memset(now, 0, count);
+	LLVMFuzzerTestOneInput(bytes, byte_count);
+	stability->inputs++;
+	for (size_t i = 0; i < count; i++)
+		if (kept[i] != now[i]) {
+			stability->varies[i] = 1;
+			stability->unstable = before + 1;
+		}
+	free(kept);
+	if (stability->unstable > before)
+		printf("unstable: %s\n", path);
+	return true;
+}
+
+static void print_places(const struct stability *stability)
+{
+	size_t count;
+	feedback_counters(&count);
+	for (size_t i = 0; i < count; i++) {
+		char text[512] = "?";
+		if (!stability->varies[i])
+			continue;
+		if (__sanitizer_symbolize_pc && feedback_place(i))
+			__sanitizer_symbolize_pc(feedback_place(i), "%f %s:%l", text, sizeof text);
+		printf("  edge %zu: %s\n", i, text);
+	}
+}
+
+static int run_stable(char **paths, int count)
+{
+	struct stability stability = {0};
+	if (count == 0)
+		return complain("no file or folder is named", "--stable");
+	for (int i = 0; i < count; i++)
+		visit_path(paths[i], run_twice, &stability);
+	if (stability.unstable)
+		print_places(&stability);
+	printf("%s: %llu inputs, %llu not stable\n", fuzz_chosen()->name, (unsigned long long)stability.inputs,
+	       (unsigned long long)stability.unstable);
+	free(stability.varies);
+	return stability.unstable ? EXIT_FOUND : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ the baseline */
@@ -207,7 +310,7 @@ struct baseline {
 static void run_blind(struct shared *shared, const struct baseline *baseline)
 {
 	size_t byte_max = fuzz_target_takes_programs(fuzz_chosen()) ? PROGRAM_BYTES_MAX : PARSER_BYTES_MAX;
-	uint64_t state = baseline->seed, start_ns = now_ns();
+	uint64_t state = baseline->seed, start_ns = now_ns(CLOCK_MONOTONIC);
 	uint64_t limit_ns = baseline->seconds > 0 ? (uint64_t)(baseline->seconds * 1e9) : UINT64_MAX;
 
 	while (shared->executions < baseline->runs && shared->elapsed_ns < limit_ns) {
@@ -216,7 +319,7 @@ static void run_blind(struct shared *shared, const struct baseline *baseline)
 		shared->executions++;
 		LLVMFuzzerTestOneInput(shared->bytes, shared->byte_count);
 		if (shared->executions % CLOCK_EVERY == 0)
-			shared->elapsed_ns = now_ns() - start_ns;
+			shared->elapsed_ns = now_ns(CLOCK_MONOTONIC) - start_ns;
 	}
 }
 
@@ -253,7 +356,7 @@ static int run_random(char **words, int count)
 		return complain("needs a value", words[count - 1]);
 	if (baseline.runs == UINT64_MAX && baseline.seconds <= 0)
 		return complain("needs --runs or --seconds", "--random");
-	uint64_t start_ns = now_ns();
+	uint64_t start_ns = now_ns(CLOCK_MONOTONIC);
 	pid_t child = start_child();
 	if (child == 0) {
 		run_blind(shared, &baseline);
@@ -262,7 +365,7 @@ static int run_random(char **words, int count)
 	bool found = !ended_well(child);
 	printf("%s: random: seed %llu: %llu executions in %.3f s: %s\n", fuzz_chosen()->name,
 	       (unsigned long long)baseline.seed, (unsigned long long)shared->executions,
-	       (double)(now_ns() - start_ns) / 1e9, found ? "found" : "nothing found");
+	       (double)(now_ns(CLOCK_MONOTONIC) - start_ns) / 1e9, found ? "found" : "nothing found");
 	if (found && baseline.artifact && !write_file(baseline.artifact, shared->bytes, shared->byte_count))
 		return EXIT_USAGE;
 	return found ? EXIT_FOUND : 0;
@@ -309,17 +412,18 @@ static void speed_inputs(const struct fuzz_target *target, struct inputs *inputs
 	}
 }
 
+/* By the processor's time: what else the machine does is not the target's. */
 static void run_for(const struct fuzz_target *target, struct shared *shared, double seconds)
 {
 	struct inputs inputs = {0};
 	speed_inputs(target, &inputs);
-	uint64_t start_ns = now_ns();
+	uint64_t start_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	while ((double)shared->elapsed_ns < seconds * 1e9) {
 		for (int i = 0; i < CLOCK_EVERY; i++) {
 			size_t which = shared->executions++ % inputs.count;
 			target->run(target, inputs.bytes[which], inputs.byte_count[which]);
 		}
-		shared->elapsed_ns = now_ns() - start_ns;
+		shared->elapsed_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID) - start_ns;
 	}
 }
 
@@ -421,8 +525,12 @@ int fuzz_standalone(int argument_count, char **arguments)
 		return complain("no such target or option", word);
 	if (strcmp(word, "--random") == 0)
 		return run_random(rest, rest_count);
+	if (strcmp(word, "--program") == 0)
+		return run_programs(rest, rest_count);
 	if (strcmp(word, "--keep-going") == 0)
 		return run_paths(rest, rest_count, run_apart);
+	if (strcmp(word, "--stable") == 0)
+		return run_stable(rest, rest_count);
 	if (strcmp(word, "--write-seeds") == 0)
 		return write_seeds(rest, rest_count);
 	if (strncmp(word, "--", 2) == 0)
