@@ -15,6 +15,7 @@
 #include "allocators/arena.h"
 #include "allocators/check/textbook_rules.h"
 #include "allocators/registry.h"
+#include "fuzz/feedback.h"
 #include "fuzz/target.h"
 #include "kmemlab/support/error.h"
 
@@ -49,11 +50,13 @@ static const struct kml_spec *find_spec(uint32_t side, const char *text, struct 
 	struct kml_spec **place = &kept[side][XXH3_64bits(text, strlen(text)) % SPECS_KEPT];
 	if (*place != NULL && strcmp((*place)->text, text) == 0)
 		return *place;
+	feedback_hold();
 	struct kml_spec *spec = kml_spec_parse(text, error);
-	if (spec == NULL)
-		return NULL;
-	kml_spec_free(*place);
-	*place = spec;
+	if (spec != NULL) {
+		kml_spec_free(*place);
+		*place = spec;
+	}
+	feedback_restore();
 	return spec;
 }
 
@@ -539,7 +542,9 @@ enum { CHOICE_BYTE = PROGRAM_BYTE_SEED, POLICY_BYTE = PROGRAM_BYTE_PARAMETERS + 
 static const struct program *decode(const uint8_t *bytes, size_t byte_count, const char *stack)
 {
 	static struct program program;
+	feedback_hold();
 	program_decode(&program, stack, bytes, byte_count);
+	feedback_restore();
 	return &program;
 }
 

@@ -4,6 +4,7 @@
  * A fuzzer runs tens of thousands of programs a second, few of them with a new stack: parsed specs are kept, in a table
  * in which a new one takes the place of an old one of the same hash. Cost of a run: that of the replay, O(events).
  */
+#include "fuzz/feedback.h"
 #include "fuzz/program.h"
 
 #include <stdlib.h>
@@ -50,11 +51,13 @@ static const struct kml_spec *find_spec(const char *stack, struct kml_error *err
 	struct kml_spec **place = &kept[XXH3_64bits(stack, strlen(stack)) % SPECS_KEPT];
 	if (*place && strcmp((*place)->text, stack) == 0)
 		return *place;
+	feedback_hold();
 	struct kml_spec *spec = kml_spec_parse(stack, error);
-	if (!spec)
-		return NULL;
-	kml_spec_free(*place);
-	*place = spec;
+	if (spec) {
+		kml_spec_free(*place);
+		*place = spec;
+	}
+	feedback_restore();
 	return spec;
 }
 

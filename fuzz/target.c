@@ -13,6 +13,7 @@
 
 #include "allocators/registry.h"
 #include "fuzz/canary.h"
+#include "fuzz/feedback.h"
 #include "fuzz/parsers.h"
 #include "fuzz/program.h"
 #include "kmemlab/support/error.h"
@@ -41,7 +42,9 @@ static void run_program(const struct fuzz_target *target, const uint8_t *bytes, 
 	static struct program_outcome outcome;
 	struct kml_error error;
 
+	feedback_hold();
 	program_decode(&program, target->stack, bytes, byte_count);
+	feedback_restore();
 	if (program_run(&program, &outcome, &error) && outcome.failed)
 		fuzz_found(outcome.oracle, "%s", outcome.error.text);
 }
