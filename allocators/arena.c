@@ -137,7 +137,8 @@ static void release_memory(struct kml_arena *arena)
 	bool is_left_whole = arena->taken_bytes == 0 && arena->shown_bytes == 0 && arena->shared_bytes == 0;
 	if (may_be_kept(arena) && is_left_whole && kept_count < KEPT_MAPPINGS) {
 		clean(arena);
-		kept[kept_count++] = (struct mapping){arena->base, kml_round_up(arena->size_bytes, machine_page_bytes())};
+		kept[kept_count++] =
+			(struct mapping){arena->base, kml_round_up(arena->size_bytes, machine_page_bytes())};
 		return;
 	}
 	if (arena->is_poisoned)

@@ -19,9 +19,9 @@
 #include <cmocka.h>
 
 #include "allocators/check/invariants.h"
-#include "kmemlab/support/random.h"
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/random.h"
 
 #define PAGE_BYTES 4096u
 #define CPU_COUNT 4u

@@ -14,9 +14,9 @@
 
 #include <cmocka.h>
 
-#include "kmemlab/support/random.h"
 #include "allocators/check/textbook_rules.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/random.h"
 
 #define UNIT_BYTES 16u
 #define PAGE_BYTES 4096u

@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/random.h"
 
 #define UNIT_BYTES 16u
 #define UNITS_MAX 700u

@@ -15,10 +15,11 @@
 #include <unistd.h>
 
 #include "allocators/check/invariants.h"
-#include "kmemlab/support/random.h"
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
 #include "allocators/slab/object_heap.h"
+#include "kmemlab/support/poison.h"
+#include "kmemlab/support/random.h"
 
 enum { TEST_PAGE = 4096, TEST_CPUS = 2, TEST_CACHE_ROOM = 8 };
 #define TEST_MIB (1024ull * 1024)
@@ -137,19 +138,30 @@ static inline void stack_open_cache(struct test_stack *test, uint32_t index, str
 		fail_msg("%s: cache %s: %s", test->text, cache.name, kml_status_name(status));
 }
 
-/* True when a child that runs `stray` dies of SIGSEGV. */
+/* What somebody left in an arena of which nothing is taken now. */
+static inline void fill_arena(struct kml_arena *arena, int byte)
+{
+	kml_arena_take(arena, 0, arena->size_bytes);
+	memset(arena->base, byte, arena->size_bytes);
+	kml_arena_give(arena, 0, arena->size_bytes);
+}
+
+/* True when a child that runs `stray` dies of SIGSEGV, or is ended by AddressSanitizer. */
 static inline bool faults(void (*stray)(void *context), void *context)
 {
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
 		signal(SIGSEGV, SIG_DFL);
+		if (freopen("/dev/null", "w", stderr) == NULL)
+			_exit(0);
 		stray(context);
 		_exit(0);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+	return (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) ||
+	       (KML_HAS_ADDRESS_SANITIZER && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0));
 }
 
 /* ----------------------------------------------------------------------------------------- every strategy, every

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
 #include "allocators/slab/slab.c" /* NOLINT(bugprone-suspicious-include): damage is planted inside it */
+#include "kmemlab/support/random.h"
 
 enum { PAGE_BYTES = 4096, CPUS = 2, CACHES = 8 };
 #define MIB (1024u * 1024)

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/random.h"
 
 enum { PAGE = 4096, UNITS = PAGE / 2, HEADER = 8, CACHES = 16 };
 

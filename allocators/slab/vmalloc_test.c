@@ -206,7 +206,7 @@ static void zeroes(const char *spec_text)
 {
 	struct test_stack test;
 	stack_open(&test, spec_text, TEST_MIB);
-	memset(test.arena->base, 0xff, TEST_MIB);
+	fill_arena(test.arena, 0xff);
 	struct kml_request request = area_request(10 * TEST_PAGE);
 	request.flags |= KML_ZEROED;
 	const struct kml_request *asked = &request;
@@ -453,7 +453,7 @@ static void the_arena_is_as_it_was_after_a_heap_with_areas(void **state)
 	assert_true(faults(write_there, test.arena->base + area));
 	for (uint64_t page = 0; page < TEST_MIB / TEST_PAGE; page++)
 		assert_null(test.arena->pages[page].owner);
-	memset(test.arena->base, 0x77, TEST_MIB);
+	fill_arena(test.arena, 0x77);
 	const struct kml_environment environment = {.arena = test.arena, .page_bytes = TEST_PAGE, .cpu_count = 1};
 	assert_true(kml_stack_create(&test.stack, test.spec, &environment, &error));
 	test.shadow = kml_shadow_create(&test.stack, test.arena, &error);

@@ -14,10 +14,10 @@
 
 #include <cmocka.h>
 
-#include "kmemlab/support/random.h"
 #include "allocators/registry.h"
 #include "allocators/registry_internal.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/random.h"
 
 #define PAGE_BYTES 4096u
 
