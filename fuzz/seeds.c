@@ -164,8 +164,10 @@ static void adapt(struct program *program, const char *stack)
 	if (!strchr(setup->stack, ':'))
 		snprintf(setup->stack, sizeof setup->stack, "%s", stack);
 	program_decode(&plain, stack, NULL, 0);
-	for (uint32_t i = setup->cache_count; i < plain.setup.cache_count; i++) {
-		setup->caches[i] = plain.setup.caches[i];
+	for (uint32_t i = 0; i < plain.setup.cache_count; i++) {
+		if (i >= setup->cache_count)
+			setup->caches[i] = plain.setup.caches[i];
+		/* Bytes tell no names. */
 		memcpy(setup->cache_names[i], plain.setup.cache_names[i], sizeof setup->cache_names[i]);
 		setup->caches[i].name = setup->cache_names[i];
 	}
@@ -201,10 +203,9 @@ static bool give_program(void *context, const char *path, const char *name)
 	adapt(program, giving->target->stack[0] ? giving->target->stack : "binary");
 	uint8_t *bytes = malloc(PROGRAM_SETUP_BYTES + (size_t)program->event_count * PROGRAM_OP_BYTES);
 	bool going = true;
+	/* A stack without alignment or areas has no bytes for them: the seed is left out there. */
 	if (bytes && program_encode(program, bytes, &byte_count))
 		going = giving->visit(giving->context, name, bytes, byte_count);
-	else
-		fprintf(stderr, "kmemlab-fuzz: %s: %s: cannot be said in bytes\n", giving->target->name, path);
 	free(bytes);
 	return going;
 }
@@ -214,6 +215,12 @@ void fuzz_seeds(const struct fuzz_target *target, fuzz_seed_visit *visit, void *
 	struct giving giving = {.target = target, .visit = visit, .context = context};
 	char folder[128];
 
+	/* The canary is to be found, not to be given. */
+	if (target->kind == FUZZ_CANARY) {
+		static const uint8_t empty[PROGRAM_SETUP_BYTES];
+		visit(context, "empty", empty, sizeof empty);
+		return;
+	}
 	if (fuzz_target_takes_programs(target)) {
 		each_file("fuzz/seeds", ".ops", give_program, &giving);
 		program_free(&giving.program);
