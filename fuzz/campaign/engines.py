@@ -18,11 +18,17 @@ import shutil
 import signal
 import time
 
+from builds import SOURCE
 from tools import files_in, start
 
 INPUT_SECONDS_MAX = 10  # longer: a find of its own kind
 MEMORY_MB_MAX = 2048
 KEPT_LOG_BYTES = 1 << 20
+
+
+def dictionary(target):
+    path = SOURCE / "fuzz" / "dictionaries" / f"{target['name']}.dict"
+    return path if path.exists() else None
 
 
 def content_hash(path):
@@ -128,6 +134,8 @@ class LibFuzzer(Session):
                    f"-rss_limit_mb={MEMORY_MB_MAX}", f"-seed={max(1, seed)}", "-print_final_stats=1", "-reload=1"]
         if self.target["bytes_max"]:
             command.append(f"-max_len={self.target['bytes_max']}")
+        if dictionary(self.target):
+            command.append(f"-dict={dictionary(self.target)}")
         return command + [self.folder.queue, self.folder.corpus]
 
     def environment(self):
@@ -187,6 +195,8 @@ class Afl(Session):
                    "-s", (self.settings.seed + self.worker) % 2**31]
         if self.target["bytes_max"]:
             command += ["-G", self.target["bytes_max"]]
+        if dictionary(self.target):
+            command += ["-x", dictionary(self.target)]
         return command + ["--", self.settings.afl_build.path("kmemlab-fuzz")]
 
     def environment(self):

@@ -53,7 +53,7 @@ def judge(tool, target, paths):
 
 def describe(name, find, crash, verdict, minimised):
     """NAME.txt."""
-    lines = [f"{find['oracle']}: {verdict['text']}", "", f"target      {find['target']}", f"oracle      {find['oracle']}"]
+    lines = [verdict["text"], "", f"target      {find['target']}", f"oracle      {find['oracle']}"]
     if find["place"]:
         lines.append(f"place       {find['place']}")
     lines += [f"engine      {crash['engine']}", f"time        {crash['seconds']:.1f} s", f"executions  {crash['executions']}", f"crash       {find['crash']}"]
