@@ -36,7 +36,9 @@ def switches():
 def run_proof(program, bug):
     """The oracle that the proof breaks; "" when it passes."""
     environment = {**os.environ, **ENVIRONMENT, "KML_FUZZ_TARGET": bug.target, "KMEMLAB_SOURCE": plant.SOURCE}
-    done = subprocess.run([program, plant.proof(bug)], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    path = plant.proof(bug)
+    words = [program, "--program", path] if path.endswith(".ops") else [program, path]
+    done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     return plant.oracle_of(done.stderr.decode(errors="replace"), done.returncode)
 
 
