@@ -477,7 +477,8 @@ static void drain_array(struct kmem_cache *cache, struct array_cache *array, boo
 
 /* ---------------------------------------------------------------------------------------- sizes of the arrays */
 
-/* One allocation: the arrays of all cpus, the shared one, then the entries of each. */
+/* One allocation: the arrays of all cpus, the shared one, then the entries of each, which are not touched before they
+ * are used: a limit may be large. */
 static struct array_cache *create_arrays(const struct object_heap *heap, const struct slab_tunables *tunables,
 					 uint64_t *bytes)
 {
@@ -485,7 +486,7 @@ static struct array_cache *create_arrays(const struct object_heap *heap, const s
 	uint64_t shared_limit = (uint64_t)tunables->shared * tunables->batchcount;
 	uint64_t entries = (uint64_t)heap->cpu_count * tunables->limit + shared_limit;
 	*bytes = arrays * sizeof(struct array_cache) + entries * sizeof(uint64_t);
-	struct array_cache *array = calloc(1, *bytes);
+	struct array_cache *array = malloc(*bytes);
 	if (!array)
 		return NULL;
 	uint64_t *entry = (uint64_t *)(void *)(array + arrays);
