@@ -714,10 +714,10 @@ static void decode_exhaust(struct decoder *decoder, const uint8_t *bytes)
 	emit(decoder, &event);
 }
 
-/* A millisecond to a minute. */
+/* A millisecond to 16 seconds: the longest timer of an allocator's own fires every 15. */
 static void decode_wait(struct decoder *decoder, const uint8_t *bytes)
 {
-	decoder->time_ns += 1000000ull << size_code(bytes) % 17;
+	decoder->time_ns += 1000000ull << size_code(bytes) % 15;
 	struct kmt_event event = event_of(decoder, KMT_MARK, bytes);
 	event.cpu = 0;
 	emit(decoder, &event);
