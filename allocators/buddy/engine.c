@@ -388,16 +388,22 @@ static enum buddy_state state_at(const struct buddy_heap *heap, uint64_t unit)
 	return (enum buddy_state)heap->blocks[start].state;
 }
 
-enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t address, uint64_t *unit)
+/* The granted block of an address inside the heap that was handed out. O(1). */
+static bool is_handed_out(const struct buddy_heap *heap, uint64_t address, uint64_t *unit)
 {
-	if (address >= heap->end_bytes)
-		return KML_FOREIGN;
 	*unit = buddy_unit_of(heap, address);
 	if (heap->blocks[*unit].state == BUDDY_HANDED_OUT)
 		*unit = buddy_next(&heap->blocks[*unit]);
 	const struct buddy_block *block = &heap->blocks[*unit];
 	uint64_t handed_out = *unit * heap->unit_bytes + buddy_padding_of(heap, block);
-	if ((block->state == BUDDY_GRANTED || block->state == BUDDY_GRANTED_PADDED) && handed_out == address)
+	return (block->state == BUDDY_GRANTED || block->state == BUDDY_GRANTED_PADDED) && handed_out == address;
+}
+
+enum kml_status buddy_resolve_slowly(const struct buddy_heap *heap, uint64_t address, uint64_t *unit)
+{
+	if (address >= heap->end_bytes)
+		return KML_FOREIGN;
+	if (is_handed_out(heap, address, unit))
 		return KML_OK;
 	return state_at(heap, buddy_unit_of(heap, address)) == BUDDY_FREE ? KML_DOUBLE_FREE : KML_INTERIOR;
 }
@@ -406,7 +412,7 @@ uint64_t buddy_usable(const struct kml_heap *base, uint64_t address)
 {
 	const struct buddy_heap *heap = const_heap_of(base);
 	uint64_t unit;
-	if (buddy_resolve(heap, address, &unit) != KML_OK)
+	if (address >= heap->end_bytes || !is_handed_out(heap, address, &unit))
 		return 0;
 	uint64_t padding_bytes = address - unit * heap->unit_bytes;
 	return class_bytes(heap, heap->blocks[unit].class) - padding_bytes;

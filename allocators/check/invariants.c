@@ -120,7 +120,8 @@ static bool visit_block(void *context, const struct kml_block *block)
 	if (block->state == KML_BLOCK_ABSENT)
 		return true;
 	if (block->state == KML_BLOCK_FREE) {
-		count_free_block(survey, block);
+		if (survey->tiles) /* free objects are in no area */
+			count_free_block(survey, block);
 		return true;
 	}
 	count_held_pages(survey, block);

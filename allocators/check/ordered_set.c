@@ -52,7 +52,10 @@ void kml_ordered_set_destroy(struct kml_ordered_set *set)
 {
 	if (set == NULL)
 		return;
-	kml_unreserve(set->memory, set->memory_bytes);
+	if (set->level[set->level_count - 1][0] == 0)
+		kml_unreserve_zero(set->memory, set->memory_bytes);
+	else
+		kml_unreserve(set->memory, set->memory_bytes);
 	free(set);
 }
 

@@ -2,7 +2,7 @@
  * reserve.c - see reserve.h.
  *
  * Size classes are powers of two from a page to KEPT_MAX_BYTES; each keeps a stack of at most KEPT_PER_CLASS, linked
- * through their first word. Invariant: what is kept is poisoned but for that word, so that AddressSanitizer catches a
+ * through their first words. Invariant: what is kept is poisoned but for those, so that AddressSanitizer catches a
  * use after the end; of what is in use the slack behind size_bytes is poisoned.
  */
 #include "kmemlab/support/reserve.h"
@@ -18,6 +18,7 @@ enum { KEPT_MIN_SHIFT = 9, KEPT_MAX_SHIFT = 18, KEPT_PER_CLASS = 8 };
 
 struct kept {
 	struct kept *next;
+	uint64_t zero_bytes; /* known to be zero, this header apart */
 };
 
 static struct {
@@ -35,9 +36,12 @@ static uint32_t shift_for(uint64_t size_bytes)
 static void *reserve_small(uint64_t size_bytes)
 {
 	uint32_t shift = shift_for(size_bytes);
-	struct kept *memory = kept_of_class[shift].first;
+	uint64_t zero_bytes = sizeof(struct kept);
+	uint8_t *memory = (uint8_t *)kept_of_class[shift].first;
 	if (memory != NULL) {
-		kept_of_class[shift].first = memory->next;
+		struct kept *kept = kept_of_class[shift].first;
+		zero_bytes = kept->zero_bytes;
+		kept_of_class[shift].first = kept->next;
 		kept_of_class[shift].count--;
 	} else {
 		memory = malloc(1ull << shift);
@@ -45,11 +49,15 @@ static void *reserve_small(uint64_t size_bytes)
 			return NULL;
 		kml_poison(memory, 1ull << shift);
 	}
-	kml_unpoison(memory, size_bytes);
-	return memset(memory, 0, size_bytes);
+	kml_unpoison(memory, 1ull << shift);
+	memset(memory, 0, sizeof(struct kept));
+	if (size_bytes > zero_bytes)
+		memset(memory + zero_bytes, 0, size_bytes - zero_bytes);
+	kml_poison(memory + size_bytes, (1ull << shift) - size_bytes);
+	return memory;
 }
 
-static void unreserve_small(void *memory, uint64_t size_bytes)
+static void unreserve_small(void *memory, uint64_t size_bytes, uint64_t zero_bytes)
 {
 	uint32_t shift = shift_for(size_bytes);
 	if (kept_of_class[shift].count == KEPT_PER_CLASS) {
@@ -60,6 +68,7 @@ static void unreserve_small(void *memory, uint64_t size_bytes)
 	kml_poison(memory, size_bytes);
 	kml_unpoison(kept, sizeof(*kept));
 	kept->next = kept_of_class[shift].first;
+	kept->zero_bytes = zero_bytes > sizeof(*kept) ? zero_bytes : sizeof(*kept);
 	kept_of_class[shift].first = kept;
 	kept_of_class[shift].count++;
 }
@@ -78,7 +87,15 @@ void kml_unreserve(void *memory, uint64_t size_bytes)
 	if (memory == NULL)
 		return;
 	if (size_bytes <= KEPT_MAX_BYTES)
-		unreserve_small(memory, size_bytes);
+		unreserve_small(memory, size_bytes, 0);
 	else
 		munmap(memory, size_bytes);
+}
+
+void kml_unreserve_zero(void *memory, uint64_t size_bytes)
+{
+	if (memory != NULL && size_bytes <= KEPT_MAX_BYTES)
+		unreserve_small(memory, size_bytes, size_bytes);
+	else
+		kml_unreserve(memory, size_bytes);
 }

@@ -17,5 +17,7 @@
 void *kml_reserve(uint64_t size_bytes);
 /* Its end; size_bytes as it was reserved. NULL is nothing. */
 void kml_unreserve(void *memory, uint64_t size_bytes);
+/* The same for memory that the user left all zero: the next to get it is spared the zeroing. */
+void kml_unreserve_zero(void *memory, uint64_t size_bytes);
 
 #endif

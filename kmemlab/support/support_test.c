@@ -278,6 +278,19 @@ static void test_reservations_read_as_zero(void **state)
 			}
 	}
 	kml_unreserve(NULL, 4096);
+	/* Left zero by one that is smaller than the next. */
+	uint8_t *small = kml_reserve(40000);
+	small[39999] = 1;
+	small[0] = 1;
+	small[39999] = small[0] = 0;
+	kml_unreserve_zero(small, 40000);
+	uint8_t *large = kml_reserve(60000);
+	assert_zero(large, 60000);
+	large[20] = 1;
+	kml_unreserve(large, 60000);
+	large = kml_reserve(60000);
+	assert_zero(large, 60000);
+	kml_unreserve(large, 60000);
 }
 
 int main(void)
