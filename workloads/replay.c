@@ -28,9 +28,11 @@ static const uint64_t ABSURD_BYTES = 1ull << 45;
 static const uint16_t COMMON_FLAGS = 0xff | KML_ACCOUNTED | KML_VMALLOC;
 
 /* Processor time: other work on the machine does not count. */
-static uint64_t now_ns(void)
+static uint64_t now_ns(const struct replay *replay)
 {
 	struct timespec now;
+	if (replay->bare)
+		return 0; /* nobody reads it, and it costs a system call */
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
@@ -459,7 +461,7 @@ static uint32_t end_of_run(const struct replay *replay, const struct kmt_event *
 static bool feed_run(struct replay *replay, const struct kmt_event *events, const uint16_t *selected, uint32_t count,
 		     uint64_t block_position, struct kml_error *error)
 {
-	uint64_t started_ns = now_ns();
+	uint64_t started_ns = now_ns(replay);
 	for (uint32_t i = 0; i < count && !replay->stop; i++) {
 		const struct kmt_event *event = &events[selected[i]];
 		replay->position = block_position + selected[i];
@@ -467,7 +469,7 @@ static bool feed_run(struct replay *replay, const struct kmt_event *events, cons
 		if (!feed(replay, event, error))
 			return false;
 	}
-	replay->result->elapsed_ns += now_ns() - started_ns;
+	replay->result->elapsed_ns += now_ns(replay) - started_ns;
 	return true;
 }
 
@@ -478,9 +480,9 @@ static void catch_up(struct replay *replay, const struct kmt_event *event)
 		replay_settle(replay);
 	if (replay->next_tick_ns > event->time_ns)
 		return;
-	uint64_t started_ns = now_ns();
+	uint64_t started_ns = now_ns(replay);
 	replay_tick_until(replay, event->time_ns);
-	replay->result->elapsed_ns += now_ns() - started_ns;
+	replay->result->elapsed_ns += now_ns(replay) - started_ns;
 }
 
 /*
@@ -704,11 +706,29 @@ static void conclude(struct replay *replay)
 	result->mean_held_over_requested = replay->ratio_count ? replay->ratio_sum / (double)replay->ratio_count : 0;
 }
 
+/* A stack that failed a check may be too broken to be taken down, which would hide what was found: it stays. */
+struct broken {
+	struct kml_stack stack;
+	struct broken *next;
+};
+
+static void keep_broken(const struct kml_stack *stack)
+{
+	static struct broken *kept;
+	struct broken *broken = malloc(sizeof *broken);
+	if (!broken)
+		return;
+	*broken = (struct broken){*stack, kept};
+	kept = broken;
+}
+
 static void clean_up(struct replay *replay)
 {
 	if (replay->shadow)
 		kml_shadow_destroy(replay->shadow);
-	if (replay->heap)
+	if (replay->heap && replay->result->check_failed)
+		keep_broken(&replay->stack);
+	else if (replay->heap)
 		kml_stack_destroy(&replay->stack);
 	kml_arena_destroy(replay->arena);
 	free(replay->slots);
