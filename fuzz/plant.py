@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ SOURCE = os.environ.get("KMEMLAB_SOURCE") or os.path.dirname(os.path.dirname(os.
 TABLE = os.path.join(SOURCE, "fuzz", "bugs.tsv")
 PROOFS = os.path.join(SOURCE, "fuzz", "bugs")
 PROGRAM = "kmemlab-fuzz"
+QUICK_LINK = ["-fuse-ld=lld"] if shutil.which("ld.lld") else []  # a third of the time
 
 # source: the file with the switch; of a header, then those to compile.
 Bug = collections.namedtuple("Bug", ("name", "source", "target", "oracle", "bug_class", "what"))
@@ -127,7 +129,7 @@ def build_planted(build, bug, output):
         words = link_command(build)
         at = words.index("-o") + 1
         partial = f"{output}.partial-{os.getpid()}"
-        words[at:at + 1] = [partial, *objects]
+        words[at:at + 1] = [partial, *objects, *QUICK_LINK]
         run(words, build)
         os.replace(partial, output)
 
