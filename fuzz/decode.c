@@ -16,6 +16,7 @@
 
 #include "allocators/arena.h"
 #include "allocators/registry.h"
+#include "fuzz/feedback.h"
 #include "fuzz/program.h"
 #include "kmemlab/support/error.h"
 
@@ -25,7 +26,9 @@ enum {
 	PAGE_BYTES = 4096,
 	UNIT_BYTES = 16,   /* the smallest arena of a page allocator is one of these */
 	LAYER_PARAMS = 32, /* parameters of a layer that bytes can tell */
-	SETUPS_KEPT = 1024,
+	SETUPS_KEPT = 4096,
+	PLANS_KEPT = 256,
+	PARAMETER_BYTES = PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS,
 	PLACES = 64, /* where `recorded` may be told to put an object */
 };
 
@@ -38,6 +41,8 @@ struct stack_plan {
 	const struct kml_allocator *layer[KML_STACK_LAYERS]; /* NULL: of no such name */
 	char given[KML_STACK_LAYERS][128];                   /* "order=2,fit=asked" */
 	bool has_caches, is_recorded, is_objects;
+	char plain[256]; /* the spec of defaults */
+	size_t param_count;
 	uint64_t number; /* of plans so far: tells setups of two stacks apart */
 };
 
@@ -52,34 +57,6 @@ static bool plan_layer(struct stack_plan *plan, char *text)
 	snprintf(plan->given[plan->layer_count], sizeof plan->given[0], "%s", params ? params : "");
 	plan->layer[plan->layer_count++] = allocator;
 	return true;
-}
-
-/* The plan of a stack's text; that of the last call is at hand. Unknown names leave a plan without layers. */
-static const struct stack_plan *plan_stack(const char *stack)
-{
-	static struct stack_plan plan;
-	if (plan.number > 0 && strcmp(plan.text, stack) == 0)
-		return &plan;
-	uint64_t number = plan.number + 1;
-	memset(&plan, 0, sizeof plan);
-	plan.number = number;
-	snprintf(plan.text, sizeof plan.text, "%s", stack);
-	char copy[sizeof plan.text], *rest = copy;
-	memcpy(copy, plan.text, sizeof copy);
-	bool known = true;
-	for (char *token; known && (token = strsep(&rest, "/"));)
-		known = plan_layer(&plan, token);
-	if (!known)
-		plan.layer_count = 0;
-	if (plan.layer_count == 0)
-		return &plan;
-	const struct kml_allocator *top = plan.layer[0];
-	plan.is_objects = top->layer == KML_LAYER_OBJECTS;
-	if (plan.is_objects && plan.layer_count == 1)
-		plan.layer[plan.layer_count++] = kml_registry_find("binary");
-	plan.has_caches = plan.is_objects || top->cache_open;
-	plan.is_recorded = top->traits & KML_TRAIT_RECORDED;
-	return &plan;
 }
 
 /* ------------------------------------------------------------------------------------------------ parameters */
@@ -154,7 +131,7 @@ static void write_spec(const struct stack_plan *plan, const uint8_t *bytes, char
 					  : 0;
 		for (const struct kml_param *param = plan->layer[i]->params; param && param->name; param++, at++) {
 			char value[64];
-			uint8_t byte = at < PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS ? bytes[at] : 0;
+			uint8_t byte = at < PARAMETER_BYTES ? bytes[at] : 0;
 			if (byte < PARAM_DEFAULTS || is_given(given, param->name))
 				continue;
 			param_text(param, byte, value, sizeof value);
@@ -167,6 +144,50 @@ static void write_spec(const struct stack_plan *plan, const uint8_t *bytes, char
 	}
 	if (plan->layer_count == 0)
 		snprintf(text, room, "%s", plan->text);
+}
+
+static void make_plan(struct stack_plan *plan, const char *stack)
+{
+	static uint64_t plans;
+	static const uint8_t defaults[PARAMETER_BYTES];
+	memset(plan, 0, sizeof *plan);
+	plan->number = ++plans;
+	snprintf(plan->text, sizeof plan->text, "%s", stack);
+	char copy[sizeof plan->text], *rest = copy;
+	memcpy(copy, plan->text, sizeof copy);
+	bool known = true;
+	for (char *token; known && (token = strsep(&rest, "/"));)
+		known = plan_layer(plan, token);
+	if (!known)
+		plan->layer_count = 0;
+	if (plan->layer_count > 0) {
+		const struct kml_allocator *top = plan->layer[0];
+		plan->is_objects = top->layer == KML_LAYER_OBJECTS;
+		plan->has_caches = plan->is_objects || top->cache_open;
+		plan->is_recorded = top->traits & KML_TRAIT_RECORDED;
+		if (plan->is_objects && plan->layer_count == 1)
+			plan->layer[plan->layer_count++] = kml_registry_find("binary");
+	}
+	for (uint32_t i = 0; i < plan->layer_count; i++)
+		for (const struct kml_param *param = plan->layer[i]->params; param && param->name; param++)
+			plan->param_count++;
+	write_spec(plan, defaults, plan->plain, sizeof plan->plain);
+}
+
+/* The plan of a stack's text, made once. Unknown names leave a plan without layers. */
+static const struct stack_plan *plan_stack(const char *stack)
+{
+	static struct stack_plan *kept[PLANS_KEPT];
+	struct stack_plan **place = &kept[XXH3_64bits(stack, strlen(stack)) % PLANS_KEPT];
+	if (*place && strcmp((*place)->text, stack) == 0)
+		return *place;
+	feedback_hold();
+	if (!*place)
+		*place = malloc(sizeof **place);
+	KML_CHECK(*place, "no memory for the plan of %s", stack);
+	make_plan(*place, stack);
+	feedback_restore();
+	return *place;
 }
 
 /* ------------------------------------------------------------------------------------------------ the setup */
@@ -255,13 +276,24 @@ static bool can_be_created(const struct program_setup *setup)
 	return created;
 }
 
-/* What of the setup decides on its spec: all but how often is checked. */
+/* What of a setup its spec depends on, once it must be possible. */
 struct setup_key {
-	uint64_t plan;
-	uint8_t bytes[PROGRAM_SETUP_BYTES];
+	uint64_t plan, arena_bytes, cpu_count;
+	uint8_t parameters[PARAMETER_BYTES];
 };
 
-static void decode_stack(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *bytes)
+/* Bytes that change something. */
+static bool choose_parameters(const struct stack_plan *plan, const uint8_t *bytes, uint8_t *parameters)
+{
+	bool any = false;
+	for (size_t i = 0; i < PARAMETER_BYTES; i++) {
+		parameters[i] = i < plan->param_count && bytes[i] >= PARAM_DEFAULTS ? bytes[i] : 0;
+		any |= parameters[i] != 0;
+	}
+	return any;
+}
+
+static void decode_stack(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *parameters)
 {
 	static struct {
 		struct setup_key key;
@@ -269,20 +301,22 @@ static void decode_stack(struct program_setup *setup, const struct stack_plan *p
 	} kept[SETUPS_KEPT], *place;
 	struct setup_key key;
 	memset(&key, 0, sizeof key);
+	if (!choose_parameters(plan, parameters, key.parameters)) {
+		memcpy(setup->stack, plan->plain, sizeof setup->stack);
+		return;
+	}
 	key.plan = plan->number;
-	memcpy(key.bytes, bytes, PROGRAM_SETUP_BYTES);
-	key.bytes[PROGRAM_BYTE_CHECK] = 0;
+	key.arena_bytes = setup->arena_bytes;
+	key.cpu_count = setup->cpu_count;
 	place = &kept[XXH3_64bits(&key, sizeof key) % SETUPS_KEPT];
 	if (memcmp(&place->key, &key, sizeof key) != 0) {
-		static const uint8_t defaults[PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS];
-		const uint8_t *parameters = bytes + PROGRAM_BYTE_PARAMETERS;
+		feedback_hold();
 		write_spec(plan, parameters, setup->stack, sizeof setup->stack);
-		char plain[sizeof setup->stack];
-		write_spec(plan, defaults, plain, sizeof plain);
-		if (strcmp(plain, setup->stack) != 0 && !can_be_created(setup))
-			memcpy(setup->stack, plain, sizeof plain);
+		if (!can_be_created(setup))
+			memcpy(setup->stack, plan->plain, sizeof setup->stack);
 		memcpy(place->spec, setup->stack, sizeof place->spec);
 		place->key = key;
+		feedback_restore();
 	}
 	memcpy(setup->stack, place->spec, sizeof setup->stack);
 }
@@ -295,7 +329,7 @@ static void decode_setup(struct program_setup *setup, const struct stack_plan *p
 	setup->seed = 1u + bytes[PROGRAM_BYTE_SEED];
 	setup->check_every = check_every_of(bytes[PROGRAM_BYTE_CHECK]);
 	decode_caches(setup, plan, bytes + PROGRAM_BYTE_CACHES);
-	decode_stack(setup, plan, bytes);
+	decode_stack(setup, plan, bytes + PROGRAM_BYTE_PARAMETERS);
 }
 
 /* ------------------------------------------------------------------------------------------------ operations */
@@ -374,13 +408,13 @@ static uint64_t huge_size(unsigned number)
 	return sizes[number % 16];
 }
 
-/* As many as do not leave the arena far behind, for most fail then; and one more. */
+/* As many as do not leave the arena far behind, or fill it at once; and one more. */
 static unsigned numbers_of(const struct program_setup *setup, enum size_mode mode)
 {
 	uint64_t arena_bytes = setup->arena_bytes, all = size_numbers[mode], most = all;
 	switch (mode) {
 	case SIZE_ANY:
-		most = arena_bytes;
+		most = arena_bytes / 4;
 		break;
 	case SIZE_POWER:
 	case SIZE_BELOW_POWER:
@@ -393,13 +427,13 @@ static unsigned numbers_of(const struct program_setup *setup, enum size_mode mod
 		most = 2 * (64 - (uint64_t)__builtin_clzll(arena_bytes));
 		break;
 	case SIZE_PAGES:
-		most = arena_bytes / PAGE_BYTES;
+		most = arena_bytes / PAGE_BYTES / 2;
 		break;
 	case SIZE_NEAR_PAGES:
-		most = (arena_bytes / PAGE_BYTES + 1) * 64;
+		most = (arena_bytes / PAGE_BYTES / 2 + 1) * 64;
 		break;
 	case SIZE_UNITS:
-		most = arena_bytes / UNIT_BYTES;
+		most = arena_bytes / UNIT_BYTES / 4;
 		break;
 	default:
 		break;
@@ -432,7 +466,7 @@ static uint64_t size_of(const struct program_setup *setup, enum size_mode mode, 
 	case SIZE_UNITS:
 		return (1ull + n) * UNIT_BYTES;
 	case SIZE_ARENA:
-		return saturate(setup->arena_bytes + 16 - n, UINT64_MAX);
+		return saturate(setup->arena_bytes + 4 - n, UINT64_MAX);
 	case SIZE_PART:
 		return saturate(setup->arena_bytes / (2 + n / 4) + n % 4 - 1, UINT64_MAX);
 	case SIZE_HUGE:
@@ -459,16 +493,17 @@ static unsigned order_of(const struct program_setup *setup, unsigned code)
 {
 	static const uint8_t orders[16] = {0, 0, 0, 1, 0, 2, 1, 3, 0, 4, 2, 5, 1, 6, 8, 10};
 	unsigned order = orders[code % 16], largest = 0;
-	while ((uint64_t)PAGE_BYTES << largest < setup->arena_bytes)
+	while ((uint64_t)2 * PAGE_BYTES << largest <= setup->arena_bytes)
 		largest++;
 	return code >> 12 == SIZE_HUGE ? code % 33 : order < largest ? order : largest;
 }
 
-/* Most want no alignment of their own. */
-static uint8_t alignment_of(uint8_t cpu_byte)
+/* Most want no alignment of their own; few more than the arena has. */
+static uint8_t alignment_of(const struct program_setup *setup, uint8_t cpu_byte)
 {
 	static const uint8_t log2[16] = {0, 0, 0, 0, 0, 0, 0, 0, 3, 4, 5, 6, 7, 9, 12, 13};
-	return log2[cpu_byte >> 4];
+	uint8_t wanted = log2[cpu_byte >> 4];
+	return 1ull << wanted < setup->arena_bytes || wanted == 13 ? wanted : 4;
 }
 
 /* Flag byte: cache 0-3 or none, zeroed, atomic, and one of eight. */
@@ -531,7 +566,9 @@ static void emit_alloc(struct decoder *decoder, struct kmt_event *event, unsigne
 	decoder->dead &= ~(1ull << id);
 	decoder->object[id] = *event;
 	decoder->birth[id] = decoder->births++;
-	decoder->last = *event;
+	/* What never fits is not asked for again. */
+	if (event->size_bytes <= decoder->program->setup.arena_bytes)
+		decoder->last = *event;
 	emit(decoder, event);
 }
 
@@ -562,7 +599,7 @@ static void fill_sized(const struct decoder *decoder, struct kmt_event *event, c
 	event->size_bytes = size_bytes;
 	event->flags = size_flags(bytes[PROGRAM_BYTE_FLAGS]);
 	if (!decoder->plan->is_recorded) {
-		event->align_log2 = alignment_of(bytes[PROGRAM_BYTE_CPU]);
+		event->align_log2 = alignment_of(&decoder->program->setup, bytes[PROGRAM_BYTE_CPU]);
 		return;
 	}
 	event->address = place_of(decoder, bytes);
@@ -625,9 +662,10 @@ static void decode_alloc(struct decoder *decoder, enum program_kind kind, const 
 	struct kmt_event event = event_of(decoder, KMT_ALLOC, bytes);
 	if (decoder->plan->is_recorded)
 		event.address = place_of(decoder, bytes);
-	if (kind == PROGRAM_PAGES)
+	/* An arena may be smaller than a page. */
+	if (kind == PROGRAM_PAGES && decoder->program->setup.arena_bytes >= PAGE_BYTES)
 		fill_pages(decoder, &event, bytes);
-	else if (kind == PROGRAM_ALLOC || !fill_again(decoder, &event))
+	else if (kind != PROGRAM_ALLOC_AGAIN || !fill_again(decoder, &event))
 		fill_object(decoder, &event, bytes);
 	emit_alloc(decoder, &event, (unsigned)id);
 }
@@ -858,7 +896,7 @@ static bool encode_place(const struct decoder *decoder, const struct kmt_event *
 	if (!decoder->plan->is_recorded) {
 		for (unsigned high = 0; high < 16; high++) {
 			op[PROGRAM_BYTE_CPU] = (uint8_t)(event->cpu | high << 4);
-			if (alignment_of(op[PROGRAM_BYTE_CPU]) == event->align_log2)
+			if (alignment_of(&decoder->program->setup, op[PROGRAM_BYTE_CPU]) == event->align_log2)
 				return true;
 		}
 		return false;
@@ -1056,8 +1094,7 @@ static bool encode_parameters(const struct stack_plan *plan, const char *stack, 
 	for (uint32_t i = 0; i < plan->layer_count; i++) {
 		const char *layer_text = rest ? strsep(&rest, "/") : "";
 		for (const struct kml_param *param = plan->layer[i]->params; param && param->name; param++, at++)
-			if (at < PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS &&
-			    !encode_parameter(param, layer_text, &bytes[at]))
+			if (at < PARAMETER_BYTES && !encode_parameter(param, layer_text, &bytes[at]))
 				return false;
 	}
 	return true;

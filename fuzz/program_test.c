@@ -25,8 +25,10 @@ static const char header[] = "kmemlab program 1\n";
 
 static void fill(uint8_t *bytes, size_t count, uint64_t *random)
 {
-	for (size_t i = 0; i < count; i++)
-		bytes[i] = (uint8_t)random_next(random);
+	for (size_t i = 0; i < count; i += sizeof(uint64_t)) {
+		uint64_t word = random_next(random);
+		memcpy(bytes + i, &word, count - i < sizeof word ? count - i : sizeof word);
+	}
 }
 
 /* A setup that is a variation of one of a few, so that its stack need not be tried anew each time. */

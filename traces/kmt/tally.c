@@ -52,35 +52,35 @@ static bool program_op_check(const struct kmt_event *event, struct kml_error *er
 
 bool kmt_event_check(const struct kmt_tally *tally, const struct kmt_event *event, struct kml_error *error)
 {
-	const char *name = kmt_op_name(event->op);
 	if (event->op >= KMT_OP_COUNT)
 		return kml_fail(error, "unknown operation %u", event->op);
 	if (event->time_ns < tally->time_ns)
-		return kml_fail(error,
-				"%s at %llu ns, before its predecessor at %llu ns: events must be in order of time",
-				name, (unsigned long long)event->time_ns, (unsigned long long)tally->time_ns);
+		return kml_fail(
+			error, "%s at %llu ns, before its predecessor at %llu ns: events must be in order of time",
+			kmt_op_name(event->op), (unsigned long long)event->time_ns, (unsigned long long)tally->time_ns);
 	if (event->cpu >= tally->origin->cpu_count)
-		return kml_fail(error, "%s on cpu %u: the trace has %u cpus", name, event->cpu,
+		return kml_fail(error, "%s on cpu %u: the trace has %u cpus", kmt_op_name(event->op), event->cpu,
 				tally->origin->cpu_count);
 	if (event->cache != KMT_NO_CACHE && event->cache >= tally->cache_count)
-		return kml_fail(error, "%s of cache %u: the trace has %u caches", name, event->cache,
+		return kml_fail(error, "%s of cache %u: the trace has %u caches", kmt_op_name(event->op), event->cache,
 				tally->cache_count);
 	if (event->order > 63)
-		return kml_fail(error, "%s of order %u: at most 63 is possible", name, event->order);
+		return kml_fail(error, "%s of order %u: at most 63 is possible", kmt_op_name(event->op), event->order);
 	if (event->align_log2 > 63)
-		return kml_fail(error, "%s aligned to 2^%u: at most 2^63 is possible", name, event->align_log2);
+		return kml_fail(error, "%s aligned to 2^%u: at most 2^63 is possible", kmt_op_name(event->op),
+				event->align_log2);
 	if (event->flags & ~flags_known)
-		return kml_fail(error, "%s with unknown flags 0x%x", name, event->flags);
+		return kml_fail(error, "%s with unknown flags 0x%x", kmt_op_name(event->op), event->flags);
 	if ((event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC) && event->size_bytes == 0)
-		return kml_fail(error, "%s of 0 bytes: at least 1 is needed", name);
+		return kml_fail(error, "%s of 0 bytes: at least 1 is needed", kmt_op_name(event->op));
 	if (event->op >= KMT_MISUSE && !program_op_check(event, error))
 		return false;
 	if (end_address(tally, event) == UINT64_MAX)
-		return kml_fail(error, "%s at 0x%llx reaches beyond the end of memory", name,
+		return kml_fail(error, "%s at 0x%llx reaches beyond the end of memory", kmt_op_name(event->op),
 				(unsigned long long)event->address);
 	if (!kmt_op_has_object(event->op))
-		return !event->object ||
-		       kml_fail(error, "%s names object %u: it has none, so 0 is needed", name, event->object);
+		return !event->object || kml_fail(error, "%s names object %u: it has none, so 0 is needed",
+						  kmt_op_name(event->op), event->object);
 	return kmt_id_check(tally, event->op, event->object, error);
 }
 
