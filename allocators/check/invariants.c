@@ -63,14 +63,14 @@ static void compare_live(struct survey *survey, const struct kml_block *block)
 
 static void count_held_pages(struct survey *survey, const struct kml_block *block)
 {
-	uint64_t page_bytes = survey->shadow->arena->page_bytes;
-	uint64_t first = block->address / page_bytes;
-	uint64_t last = (block->address + block->size_bytes - 1) / page_bytes;
+	uint32_t page_shift = survey->shadow->arena->page_shift;
+	uint64_t first = block->address >> page_shift;
+	uint64_t last = (block->address + block->size_bytes - 1) >> page_shift;
 	if (first < survey->pages_until)
 		first = survey->pages_until;
 	if (last < first)
 		return;
-	survey->held_bytes += (last - first + 1) * page_bytes;
+	survey->held_bytes += (last - first + 1) << page_shift;
 	survey->pages_until = last + 1;
 }
 
@@ -119,12 +119,11 @@ static bool visit_block(void *context, const struct kml_block *block)
 
 	if (block->state == KML_BLOCK_ABSENT)
 		return true;
-	if (block->state == KML_BLOCK_FREE) {
-		if (survey->tiles) /* free objects are in no area */
-			count_free_block(survey, block);
-		return true;
-	}
-	count_held_pages(survey, block);
+	/* Objects are in no area, and their pages are counted at the layer below. */
+	if (block->state == KML_BLOCK_FREE && survey->tiles)
+		count_free_block(survey, block);
+	else if (block->state != KML_BLOCK_FREE && survey->tiles)
+		count_held_pages(survey, block);
 	if (block->state == KML_BLOCK_GRANTED && survey->compares_live)
 		compare_live(survey, block);
 	return true;
