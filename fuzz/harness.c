@@ -13,6 +13,7 @@
 #include "allocators/registry.h"
 #include "fuzz/mutate.h"
 #include "fuzz/program.h"
+#include "fuzz/repair.h"
 
 static const struct fuzz_target *chosen;
 
@@ -20,12 +21,12 @@ static const struct fuzz_target *chosen;
 enum { BYTE_MUTATIONS_ONE_IN = 8 };
 
 /* Freed memory is kept from reuse a while, to catch its users; 256 MiB of it, the default, would make big buffers
- * slow. No answer of malloc is too large to be asked for: NULL is handled. */
+ * slow, and so would long stacks of every malloc. No answer of malloc is too large to be asked for: NULL is handled. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-	return "quarantine_size_mb=4:allocator_may_return_null=1:detect_stack_use_after_return=0:abort_on_error=1:"
-	       "handle_abort=0";
+	return "quarantine_size_mb=4:malloc_context_size=8:allocator_may_return_null=1:"
+	       "detect_stack_use_after_return=0:abort_on_error=1:handle_abort=0";
 }
 const char *__ubsan_default_options(void);
 const char *__ubsan_default_options(void)
@@ -102,6 +103,8 @@ size_t LLVMFuzzerMutate(uint8_t *bytes, size_t byte_count, size_t byte_max) __at
 
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t byte_count, size_t byte_max, unsigned seed)
 {
+	if (strcmp(chosen->name, "kmt") == 0)
+		return kmt_mutate_loose(bytes, byte_count, byte_max, seed, LLVMFuzzerMutate);
 	if (!fuzz_target_takes_programs(chosen))
 		return LLVMFuzzerMutate(bytes, byte_count, byte_max);
 	size_t room = byte_max < PROGRAM_BYTES_MAX ? byte_max : PROGRAM_BYTES_MAX;
