@@ -216,7 +216,7 @@ static uint32_t cpu_count_of(uint8_t byte)
 
 static uint32_t check_every_of(uint8_t byte)
 {
-	static const uint8_t every[] = {0, 16, 32, 8, 64, 4, 2, 1};
+	static const uint8_t every[] = {0, 64, 0, 32, 0, 16, 4, 1};
 	return every[byte % 8];
 }
 
