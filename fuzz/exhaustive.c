@@ -119,6 +119,7 @@ struct look {
 	uint64_t largest_free_bytes; /* of the page layer */
 	bool has_cached;
 	bool has_free_object; /* of the cache, on a slab */
+	bool breaks_rule;     /* a block is none of the rule's */
 };
 
 struct search {
@@ -127,6 +128,8 @@ struct search {
 	struct kml_error *error;
 	struct kml_spec *spec;
 	struct kml_arena *arena;
+	struct exhaustive_rule *rule; /* NULL: none is known */
+	uint64_t unit_bytes;
 	bool has_cache;
 	bool looks_ahead; /* the hash of a state has what each free leads to */
 	uint32_t page_bytes;
@@ -289,6 +292,8 @@ static bool look_at_block(void *context, const struct kml_block *block)
 								.size_class = (uint16_t)block->size_class,
 								.state = (uint32_t)block->state};
 	look->has_cached |= block->state == KML_BLOCK_CACHED;
+	look->breaks_rule |= !exhaustive_rule_has(looking->search->rule, block->address / looking->search->unit_bytes,
+						  block->size_bytes / looking->search->unit_bytes);
 	if (block->state != KML_BLOCK_FREE)
 		return true;
 	if (block->owner != KML_NO_CACHE)
@@ -304,7 +309,7 @@ static void take_look(const struct search *search, struct look *look)
 	struct looking looking = {search, look};
 	look->block_count = 0;
 	look->largest_free_bytes = 0;
-	look->has_cached = look->has_free_object = false;
+	look->has_cached = look->has_free_object = look->breaks_rule = false;
 	heap->allocator->walk(heap, look_at_block, &looking);
 	look->hash = XXH3_128bits(look->blocks, look->block_count * sizeof(look->blocks[0]));
 }
@@ -491,14 +496,14 @@ static bool violation(struct search *search, uint32_t index, const struct edge *
 	return false;
 }
 
-/* An abort on the way: the program that leads to it, for whoever reads stderr. */
+/* An abort or a fault on the way: the program that leads to it, for whoever reads stderr. */
 static void on_abort(int number)
 {
 	struct program program = {0};
 	signal(number, SIG_DFL);
 	if (running != NULL && running->is_living) {
 		write_program(running, &program);
-		fprintf(stderr, "# the operations before the abort:\n");
+		fprintf(stderr, "# the operations before the end:\n");
 		program_print(&program, stderr);
 	}
 	raise(number);
@@ -730,6 +735,8 @@ static bool visit(struct search *search, uint32_t index, struct way *way, const 
 	if (wrong == NULL && edge->kind == EDGE_ALLOC && !granted && !search->here.has_cached &&
 	    !same_hash(search->here.hash, search->there.hash))
 		wrong = "status: a request that was refused changed the state";
+	if (wrong == NULL && search->there.breaks_rule)
+		wrong = "rule: the walk shows a block that the split rule does not have";
 	if (!search->setup->walk_tells_all)
 		kml_check_deep(shadow);
 	if (wrong != NULL || !kml_shadow_ok(shadow, NULL))
@@ -915,8 +922,10 @@ static bool prepare(struct search *search)
 	search->has_cache = search->spec->layer[0]->cache_open != NULL && setup->cache_count > 0;
 	search->looks_ahead = setup->cpu_count > 1 || setup->has_kinds;
 	search->page_bytes = PAGE_BYTES;
-	uint64_t unit_bytes = setup->unit_bytes > 0 ? setup->unit_bytes : UNIT_BYTES;
-	search->arena = kml_arena_create(setup->units * unit_bytes, PAGE_BYTES, true, search->error);
+	search->unit_bytes = setup->unit_bytes > 0 ? setup->unit_bytes : UNIT_BYTES;
+	search->rule = exhaustive_rule_create(setup->stack, setup->units);
+	search->arena = kml_arena_create(setup->units * search->unit_bytes + setup->tail_bytes, PAGE_BYTES, true,
+					 search->error);
 	search->hash = XXH3_createState();
 	search->states = NULL;
 	return search->arena != NULL && search->hash != NULL && begin_living(search);
@@ -928,6 +937,7 @@ static void finish(struct search *search)
 	kml_arena_destroy(search->arena);
 	kml_spec_free(search->spec);
 	XXH3_freeState(search->hash);
+	exhaustive_rule_destroy(search->rule);
 	kml_hashmap_free(&search->by_hash);
 	kml_hashmap_free(&search->layouts);
 	free(search->states);
@@ -974,9 +984,11 @@ bool exhaustive_search(const struct exhaustive_setup *setup, struct exhaustive_r
 	search->result = result;
 	search->error = error;
 	running = search;
-	void (*before)(int) = signal(SIGABRT, on_abort);
+	void (*before_abort)(int) = signal(SIGABRT, on_abort);
+	void (*before_fault)(int) = signal(SIGSEGV, on_abort);
 	bool done = prepare(search) && explore(search);
-	signal(SIGABRT, before);
+	signal(SIGABRT, before_abort);
+	signal(SIGSEGV, before_fault);
 	running = NULL;
 	finish(search);
 	result->expected_layouts = exhaustive_expected_layouts(setup->stack, setup->units);

@@ -20,6 +20,7 @@
 struct exhaustive_setup {
 	char stack[256];
 	uint32_t units, unit_bytes; /* the arena; 0 bytes: 16 */
+	uint32_t tail_bytes;        /* of the arena, beyond its units */
 	uint32_t cpu_count;         /* 1 for stacks that know no cpus */
 	uint32_t cache_count;       /* of an object allocator: caches, all of objects of so many bytes */
 	uint32_t object_bytes;
@@ -61,6 +62,14 @@ uint64_t exhaustive_expected_layouts(const char *stack, uint32_t units);
  * 0: what takes seconds. Returns their number and the searches in *setups, which the caller frees; 0: no memory.
  */
 size_t exhaustive_setups(const char *stack, uint32_t units, struct exhaustive_setup **setups);
+
+/* The blocks that can be: the nodes of the trees that the roots of a textbook's rule span. With the count of layouts
+ * they say that the layouts seen are those of the rule, one by one. NULL: no rule is known for this stack. */
+struct exhaustive_rule;
+struct exhaustive_rule *exhaustive_rule_create(const char *stack, uint32_t units);
+void exhaustive_rule_destroy(struct exhaustive_rule *rule);
+/* Can a block of so many units start there? True without a rule. O(1). */
+bool exhaustive_rule_has(const struct exhaustive_rule *rule, uint64_t address_units, uint64_t size_units);
 
 /* `kmemlab fuzz --exhaustive [STACK...]`. */
 struct exhaustive_options {

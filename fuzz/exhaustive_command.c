@@ -70,8 +70,11 @@ static void add_page_setups(struct list *list, const char *stack, uint32_t units
 		units = setup.walk_tells_all ? WALK_UNITS : LIST_UNITS;
 	setup.unit_bytes = (uint32_t)textbook_unit_of(stack, 16);
 	snprintf(setup.stack, sizeof(setup.stack), "%s", stack);
-	for (setup.units = 1; setup.units <= units; setup.units++)
+	for (setup.units = 1; setup.units <= units; setup.units++) {
+		/* What is left at the end is less than a unit, and nobody's. */
+		setup.tail_bytes = setup.units % 2 * (setup.unit_bytes / 2);
 		add_setup(list, &setup);
+	}
 }
 
 /* What parameters make of a system, "" first. */

@@ -22,6 +22,7 @@
  */
 #include "fuzz/exhaustive.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "allocators/check/textbook_rules.h"
@@ -64,4 +65,54 @@ uint64_t exhaustive_expected_layouts(const char *stack, uint32_t units)
 		return layouts_of_rule(&rule, stack, units);
 	bool is_fit = strncmp(stack, "first_fit", 9) == 0 || strncmp(stack, "best_fit", 8) == 0;
 	return is_fit && strchr(stack, '/') == NULL ? layouts_of_runs(units) : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ blocks of a rule */
+
+enum { NODE_UNITS_MAX = 64 };
+
+/* Bit s - 1 of sizes[a]: a block of s units can start at unit a. */
+struct exhaustive_rule {
+	uint64_t sizes[NODE_UNITS_MAX];
+};
+
+/* A node and all below it; depth is at most that of 64 units. */
+static void add_nodes(struct exhaustive_rule *nodes, const struct textbook_rule *rule, uint64_t address_units,
+		      uint32_t class)
+{
+	nodes->sizes[address_units] |= 1ull << (rule->size_units[class] - 1);
+	for (uint32_t i = 0; i < rule->child_count[class]; i++) {
+		uint32_t child = rule->child[class][i];
+		add_nodes(nodes, rule, address_units, child);
+		address_units += rule->size_units[child];
+	}
+}
+
+struct exhaustive_rule *exhaustive_rule_create(const char *stack, uint32_t units)
+{
+	struct textbook_rule rule;
+	struct exhaustive_rule *nodes = calloc(1, sizeof(*nodes));
+	if (nodes == NULL || units == 0 || units > NODE_UNITS_MAX || !textbook_rule_of(&rule, stack, units)) {
+		free(nodes);
+		return NULL;
+	}
+	struct textbook *textbook = textbook_create(&rule, TEXTBOOK_LOWEST);
+	textbook_lay(textbook, stack, units);
+	for (uint32_t i = 0; i < textbook->count; i++)
+		add_nodes(nodes, &rule, textbook->blocks[i].address_units, textbook->blocks[i].class);
+	textbook_destroy(textbook);
+	return nodes;
+}
+
+void exhaustive_rule_destroy(struct exhaustive_rule *rule)
+{
+	free(rule);
+}
+
+bool exhaustive_rule_has(const struct exhaustive_rule *rule, uint64_t address_units, uint64_t size_units)
+{
+	if (rule == NULL)
+		return true;
+	bool inside = address_units < NODE_UNITS_MAX && size_units >= 1 && size_units <= NODE_UNITS_MAX;
+	return inside && (rule->sizes[address_units] >> (size_units - 1) & 1) != 0;
 }
