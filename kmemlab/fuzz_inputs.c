@@ -154,7 +154,7 @@ static struct fuzz_input input_of(const struct loaded *loaded)
 /* Bytes of a target that is one stack mean a program; others' stay bytes. */
 static bool become_program(struct loaded *loaded)
 {
-	if (!loaded->is_program && loaded->target->stack[0]) {
+	if (!loaded->is_program && loaded->target && loaded->target->stack[0]) {
 		program_decode(&loaded->program, loaded->target->stack, loaded->bytes, loaded->byte_count);
 		loaded->is_program = true;
 	}
@@ -302,19 +302,14 @@ int fuzz_minimise_file(const char *path, const char *target, const char *prefix,
 	struct fuzz_effort effort = {.seconds_max = seconds};
 	struct loaded loaded;
 	struct kml_error error, why;
-	int status = KML_EXIT_OK;
-	if (!load(path, target, &loaded, &error)) {
-		status = kml_report(&error, KML_EXIT_USAGE);
-	} else if (!minimise(&loaded, &verdict, &effort, &why)) {
-		kml_fail(&error, "%s: %.400s", path, why.text);
-		status = kml_report(&error, KML_EXIT_USAGE);
-	} else if (!judge_again(&loaded, &verdict, &error) || !write_minimised(&loaded, prefix, &verdict, &error)) {
-		status = kml_report(&error, KML_EXIT_USAGE);
-	} else if (prefix || !json) {
+	bool good = load(path, target, &loaded, &error);
+	if (good && !minimise(&loaded, &verdict, &effort, &why))
+		good = kml_fail(&error, "%s: %.400s", path, why.text);
+	good = good && judge_again(&loaded, &verdict, &error) && write_minimised(&loaded, prefix, &verdict, &error);
+	if (good && (prefix || !json))
 		tell_minimised(path, &loaded, &verdict, &effort, json);
-	}
 	free_loaded(&loaded);
-	return status;
+	return good ? KML_EXIT_OK : kml_report(&error, KML_EXIT_USAGE);
 }
 
 /* ---------------------------------------------------------------------------------------- first inputs */
