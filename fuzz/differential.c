@@ -227,14 +227,14 @@ static uint64_t textbook_arena(const struct program *program, uint64_t unit_byte
 	return bytes <= most ? bytes : most + bytes % unit_bytes;
 }
 
-bool differential_textbook(const struct program *program, const char *spec, struct kml_error *error)
+bool differential_textbook(const struct program *program, const char *stack, const char *spec, struct kml_error *error)
 {
 	static struct duel duel;
 	duel.unit_bytes = textbook_unit_of(spec, 16);
 	duel.error = error;
 	uint64_t arena_bytes = textbook_arena(program, duel.unit_bytes);
 	bool agree = true;
-	if (open_side(&duel.side, 0, spec, arena_bytes, 1, id_count(program)) &&
+	if (open_side(&duel.side, 0, stack, arena_bytes, 1, id_count(program)) &&
 	    textbook_rule_of(&duel.rule, spec, arena_bytes / duel.unit_bytes)) {
 		duel.textbook = textbook_create(&duel.rule, textbook_policy_of(spec));
 		textbook_lay(duel.textbook, spec, arena_bytes / duel.unit_bytes);
@@ -242,7 +242,7 @@ bool differential_textbook(const struct program *program, const char *spec, stru
 		agree = run_duel(&duel, program, &at);
 		if (!agree) {
 			struct kml_error how = *error;
-			kml_fail(error, "%s in %" PRIu64 " bytes, event %u: %.300s", spec, arena_bytes, at, how.text);
+			kml_fail(error, "%s in %" PRIu64 " bytes, event %u: %.300s", stack, arena_bytes, at, how.text);
 		}
 		textbook_destroy(duel.textbook);
 	}
@@ -561,7 +561,7 @@ void fuzz_textbook(const struct fuzz_target *target, const uint8_t *bytes, size_
 	uint32_t unit = byte_of(bytes, byte_count, UNIT_BYTE) % (sizeof(units) / sizeof(units[0]));
 	snprintf(spec, sizeof(spec), "%s%cpolicy=%s%s", system->text, strchr(system->text, ':') != NULL ? ',' : ':',
 		 policy_name((enum textbook_policy)policy), has_unit ? "" : units[unit]);
-	if (!differential_textbook(decode(bytes, byte_count, "best_fit"), spec, &error))
+	if (!differential_textbook(decode(bytes, byte_count, "best_fit"), spec, spec, &error))
 		fuzz_found("textbook", "%s", error.text);
 }
 

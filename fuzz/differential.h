@@ -33,9 +33,9 @@ bool differential_pair(uint32_t number, enum textbook_policy policy, struct diff
  * textbook, and every number that shapes one of them. Policy and unit are appended by the target. */
 const char *differential_system(uint32_t number);
 
-/* Run the allocs and frees of a program on a stack and its textbook. False and *error: they disagree, and how; a stack
- * that cannot be created in such an arena agrees. O(events x blocks). */
-bool differential_textbook(const struct program *program, const char *spec, struct kml_error *error);
+/* Run the allocs and frees of a program on a stack and on the textbook of a spec, as a rule the same. False and *error:
+ * they disagree, and how; a stack that cannot be created in such an arena agrees. O(events x blocks). */
+bool differential_textbook(const struct program *program, const char *stack, const char *spec, struct kml_error *error);
 /* The same on two stacks. */
 bool differential_stacks(const struct program *program, const struct differential_pair *pair, struct kml_error *error);
 
