@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "allocators/registry.h"
 #include "fuzz/mutate.h"
@@ -76,6 +77,16 @@ bool fuzz_choose(int *argument_count, char ***arguments)
 	return chosen != NULL;
 }
 
+/* An engine that is given files runs each for itself. */
+static bool names_a_file(int count, char **words)
+{
+	struct stat status;
+	for (int i = 1; i < count; i++)
+		if (words[i][0] != '-' && stat(words[i], &status) == 0 && S_ISREG(status.st_mode))
+			return true;
+	return false;
+}
+
 int LLVMFuzzerInitialize(int *argument_count, char ***arguments)
 {
 	bool found = fuzz_choose(argument_count, arguments);
@@ -88,6 +99,7 @@ int LLVMFuzzerInitialize(int *argument_count, char ***arguments)
 			"all)\n");
 		exit(2);
 	}
+	fuzz_thorough = names_a_file(*argument_count, *arguments);
 	return 0;
 }
 

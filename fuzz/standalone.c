@@ -223,6 +223,7 @@ static int run_programs(char **paths, int count)
 static int run_paths(char **paths, int count, visit_input *visit)
 {
 	struct runs runs = {0};
+	fuzz_thorough = true;
 	if (count == 0)
 		return complain("no file or folder is named", fuzz_chosen()->name);
 	for (int i = 0; i < count; i++)

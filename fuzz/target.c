@@ -20,6 +20,8 @@
 
 enum { TARGETS_MAX = 1024 };
 
+bool fuzz_thorough;
+
 static struct fuzz_target targets[TARGETS_MAX];
 static size_t target_count;
 

@@ -41,6 +41,12 @@ static inline bool fuzz_target_takes_programs(const struct fuzz_target *target)
 	return target->kind != FUZZ_PARSER;
 }
 
+/*
+ * False in an engine's loop, where a check that costs as much as all the others is left out for most inputs; true where
+ * an input is run for itself. The choice is by the input's bytes, so what is found stays found.
+ */
+extern bool fuzz_thorough;
+
 /* End the process as a find: "kmemlab: ORACLE: TEXT" on stderr, abort. */
 _Noreturn void fuzz_found(const char *oracle, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
