@@ -172,7 +172,7 @@ static bool grant_is_sound(struct replay *replay, const struct kmt_event *event,
 struct kml_grant replay_call_alloc(struct replay *replay, const struct kml_request *request)
 {
 	if (request->size_bytes >= ABSURD_BYTES)
-		return (struct kml_grant){.status = KML_IMPOSSIBLE, .address = KML_NO_ADDRESS};
+		return kml_refuse(KML_IMPOSSIBLE);
 	return replay->shadow ? kml_shadow_alloc(replay->shadow, request)
 			      : replay->allocator->alloc(replay->heap, request);
 }

@@ -364,25 +364,20 @@ static void carve(struct fit_heap *fit, uint64_t unit, uint64_t start, uint64_t 
 	fit->granted_units += size_units;
 }
 
-static struct kml_grant refuse(enum kml_status status)
-{
-	return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
-}
-
 struct kml_grant fit_alloc(struct kml_heap *heap, const struct kml_request *request)
 {
 	struct fit_heap *fit = (struct fit_heap *)heap;
 	bool is_power_of_two = (request->align_bytes & (request->align_bytes - 1)) == 0;
 	if (request->size_bytes == 0 || request->size_bytes > fit->unit_count * fit->unit_bytes || !is_power_of_two)
-		return refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	uint64_t size_units = (request->size_bytes + fit->unit_bytes - 1) / fit->unit_bytes;
 	if (size_units > fit->unit_count - fit->granted_units)
-		return refuse(KML_NO_MEMORY);
+		return kml_refuse(KML_NO_MEMORY);
 
 	uint64_t start;
 	fit_link link = choose(fit, size_units, request->align_bytes, &start);
 	if (link == 0)
-		return refuse(KML_NO_RUN);
+		return kml_refuse(KML_NO_RUN);
 	carve(fit, link - 1, start, size_units);
 
 	struct kml_grant grant = {.address = start * fit->unit_bytes, .granted_bytes = size_units * fit->unit_bytes};

@@ -36,11 +36,6 @@ static const char *const kmalloc_names[KMALLOC_FAMILIES][KMALLOC_CLASSES] = {
 
 enum kmalloc_family { KMALLOC_NORMAL, KMALLOC_CG, KMALLOC_RCL, KMALLOC_DMA_FAMILY };
 
-static struct kml_grant refuse(enum kml_status status)
-{
-	return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
-}
-
 /* -------------------------------------------------------------------------------------------- create, destroy */
 
 struct kml_heap *object_create(const struct object_strategy *strategy, const struct kml_environment *environment,
@@ -333,7 +328,7 @@ struct kml_grant object_take_pages(struct object_heap *heap, const struct kml_re
 			KML_PLANTED(kmalloc_large_rounded_down) ? request->size_bytes % heap->page_bytes : 0;
 		uint32_t order = object_order(heap, request->size_bytes - left_out_bytes);
 		if (order + heap->page_shift >= 63)
-			return refuse(KML_IMPOSSIBLE);
+			return kml_refuse(KML_IMPOSSIBLE);
 		pages.size_bytes = (uint64_t)heap->page_bytes << order;
 	}
 	if (pages.align_bytes < heap->page_bytes)
@@ -351,17 +346,17 @@ static struct kml_grant alloc_object(struct object_cache *cache, const struct km
 	struct object_heap *heap = cache->heap;
 	const struct object_strategy *strategy = heap->strategy;
 	if (request->size_bytes > cache->object_bytes)
-		return refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	bool warm = (request->flags & KML_WARM) && strategy->take_warm && !heap->has_settled;
 	struct object_place place = {.cache = cache, .granted_bytes = cache->object_bytes};
 	enum kml_status status =
 		warm ? strategy->take_warm(cache, request, &place) : strategy->take(cache, request, &place);
 	if (status != KML_OK)
-		return refuse(status);
+		return kml_refuse(status);
 	if (cache->is_guarded && guard_check_taken(&place) != KML_OK) {
 		const struct kml_release back = {.address = place.address, .cache = KML_NO_CACHE, .cpu = request->cpu};
 		strategy->give(&place, &back);
-		return refuse(KML_POISON);
+		return kml_refuse(KML_POISON);
 	}
 	cache->live++;
 	heap->books.steps++;
@@ -387,14 +382,14 @@ static struct kml_grant alloc_kmalloc(struct object_heap *heap, const struct kml
 	if (size_bytes < heap->strategy->kmalloc_min_bytes)
 		size_bytes = heap->strategy->kmalloc_min_bytes;
 	struct object_cache *cache = kmalloc_cache(heap, size_bytes, request->flags);
-	return cache ? alloc_object(cache, request) : refuse(KML_NO_MEMORY);
+	return cache ? alloc_object(cache, request) : kml_refuse(KML_NO_MEMORY);
 }
 
 struct kml_grant object_alloc(struct kml_heap *base, const struct kml_request *request)
 {
 	struct object_heap *heap = object_heap_of(base);
 	if (request->size_bytes == 0 || (request->align_bytes & (request->align_bytes - 1)) != 0)
-		return refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	if (request->flags & KML_VMALLOC)
 		return vmalloc_alloc(heap, request);
 	if (request->flags & KML_PAGES)
@@ -403,7 +398,7 @@ struct kml_grant object_alloc(struct kml_heap *base, const struct kml_request *r
 	if (!cache || ((request->flags & KML_KMALLOC) && heap->strategy->kmalloc))
 		return alloc_kmalloc(heap, request);
 	if (!meets_alignment(cache, request->align_bytes))
-		return refuse(KML_IMPOSSIBLE);
+		return kml_refuse(KML_IMPOSSIBLE);
 	return alloc_object(cache, request);
 }
 
