@@ -37,6 +37,8 @@ class Build:
         self.folder = root / (preset + ("-unsanitized" if plain else ""))
         self.log = root / f"log-{self.folder.name}.txt"
         self.options = ["-DKML_SANITIZE=OFF"] if plain else []
+        # kmemlab itself is linked with no engine: what the compiler's coverage calls then comes from the sanitizers.
+        self.targets = [name for name in TARGETS[preset] if not (plain and name == "kmemlab")]
 
     def path(self, name):
         return self.folder / name
@@ -56,6 +58,6 @@ class Build:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self.path("build.ninja").exists():
                 self._step(["cmake", "--preset", self.preset, "-B", self.folder, *self.options])
-            self._step(["cmake", "--build", self.folder, "--target", *TARGETS[self.preset]])
+            self._step(["cmake", "--build", self.folder, "--target", *self.targets])
         terminal.clear()
         return self

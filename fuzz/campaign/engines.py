@@ -131,7 +131,7 @@ class LibFuzzer(Session):
     def command(self):
         seed = (self.settings.seed + 1000003 * self.worker + self.settings.sessions) % 2**31
         command = [self.settings.build.path("kmemlab-fuzz"), f"-artifact_prefix={self.folder.artifacts}/", f"-timeout={INPUT_SECONDS_MAX}",
-                   f"-rss_limit_mb={MEMORY_MB_MAX}", f"-seed={max(1, seed)}", "-print_final_stats=1", "-reload=1"]
+                   f"-rss_limit_mb={MEMORY_MB_MAX}", f"-seed={max(1, seed)}", "-print_final_stats=1", "-print_funcs=0", "-reload=1"]
         if self.target["bytes_max"]:
             command.append(f"-max_len={self.target['bytes_max']}")
         if dictionary(self.target):
