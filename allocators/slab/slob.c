@@ -652,7 +652,7 @@ static struct kml_grant slob_kmalloc(struct object_heap *heap, const struct kml_
 	struct object_place place;
 	enum kml_status status = slob_alloc(slob_of(heap), &demand, request, &place);
 	if (status != KML_OK)
-		return (struct kml_grant){.status = status, .address = KML_NO_ADDRESS};
+		return kml_refuse(status);
 	if (request->flags & KML_ZEROED)
 		memset(object_memory(heap, place.address), 0, size_bytes);
 	uint32_t header = (uint32_t)size_bytes;
@@ -806,6 +806,38 @@ static bool slob_walk_run(const struct object_heap *heap, void *owner, kml_visit
 	return true;
 }
 
+/* Of a kmalloc the header says what was asked; of a cache the size is the cache's; both are aligned. */
+static bool check_block(const struct slob_heap *slob, const struct slob_run *run, const struct slob_block *block,
+			struct kml_error *error)
+{
+	const struct object_cache *cache = block->cache == SLOB_KMALLOC ? NULL : slob->heap.caches[block->cache];
+	uint32_t asked_bytes = 0;
+	if (block->cache == SLOB_KMALLOC) {
+		uint64_t at = object_address(slob, run, block) - SLOB_MINALIGN;
+		memcpy(&asked_bytes, object_memory(&slob->heap, at), sizeof asked_bytes);
+		if (asked_bytes + SLOB_MINALIGN != block->size_bytes)
+			return kml_fail(error,
+					"slob page at %" PRIu64 ": the kmalloc header at unit %u says %u bytes, %u "
+					"were asked",
+					run->address, block->unit, asked_bytes, block->size_bytes - SLOB_MINALIGN);
+	} else if (!cache) {
+		return kml_fail(error, "slob page at %" PRIu64 ": the block at unit %u is of cache %u, which is closed",
+				run->address, block->unit, block->cache);
+	} else if (run->is_page && block->size_bytes != slob_cache_of(cache)->size_bytes) {
+		return kml_fail(error,
+				"slob page at %" PRIu64 ": the block at unit %u has %u bytes, objects of cache %s "
+				"have %" PRIu64,
+				run->address, block->unit, block->size_bytes, cache->description.name,
+				slob_cache_of(cache)->size_bytes);
+	}
+	uint64_t align_bytes = cache ? slob_cache_of(cache)->align_bytes : SLOB_MINALIGN;
+	if (object_address(slob, run, block) % align_bytes == 0)
+		return true;
+	return kml_fail(error,
+			"slob page at %" PRIu64 ": the object in the block at unit %u is not aligned to %" PRIu64,
+			run->address, block->unit, align_bytes);
+}
+
 /* The blocks between two free ones, or the page's ends, leave no gap: the first after them, and *unit moves on. */
 static bool check_blocks(const struct slob_heap *slob, const struct slob_run *run, uint32_t *slot, uint32_t *unit,
 			 uint32_t limit, struct kml_error *error)
@@ -815,16 +847,8 @@ static bool check_blocks(const struct slob_heap *slob, const struct slob_run *ru
 		if (*slot == run->block_count || block->unit != *unit)
 			return kml_fail(error, "slob page at %" PRIu64 ": unit %u is neither in a block nor free",
 					run->address, *unit);
-		if (block->cache == SLOB_KMALLOC) {
-			uint32_t header;
-			uint64_t at = object_address(slob, run, block) - SLOB_MINALIGN;
-			memcpy(&header, object_memory(&slob->heap, at), sizeof header);
-			if (header + SLOB_MINALIGN != block->size_bytes)
-				return kml_fail(error,
-						"slob page at %" PRIu64 ": the kmalloc header at unit %u says %u "
-						"bytes, %u were asked",
-						run->address, *unit, header, block->size_bytes - SLOB_MINALIGN);
-		}
+		if (!check_block(slob, run, block, error))
+			return false;
 		*unit += run->is_page ? units_of(slob, block->size_bytes) : run->total_units;
 	}
 	if (*unit > limit)

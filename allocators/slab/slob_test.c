@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "allocators/registry.h"
+#include "allocators/slab/slob.c" /* NOLINT(bugprone-suspicious-include): damage is planted inside it */
 #include "kmemlab/support/random.h"
 
 enum { PAGE = 4096, UNITS = PAGE / 2, HEADER = 8, CACHES = 16 };
@@ -478,6 +479,44 @@ static void overwritten_headers_and_links_are_found(void **state)
 	bench_close(&bench);
 }
 
+/* The record of a block tells what its cache does. */
+static void a_damaged_record_is_found(void **state)
+{
+	struct bench bench;
+	struct kml_error error;
+	(void)state;
+	bench_open(&bench, PAGE, false);
+	uint32_t cache = open_cache(&bench, 64, 64, false);
+	uint64_t first = take(&bench, cache, 64), second = take(&bench, cache, 64);
+	struct object_heap *heap = object_heap_of(bench.heap);
+	struct slob_run *run = kml_arena_page(bench.arena, second)->owner;
+	struct slob_block *block = &run->blocks[1], kept = *block;
+	const struct {
+		uint32_t size_bytes, cache;
+		uint64_t align_bytes;
+		const char *said;
+	} damage[] = {
+		{62, cache, 64, "has 62 bytes, objects of cache"},
+		{64, cache + 1, 64, "which is closed"},
+		{64, cache, 128, "not aligned to 128"},
+	};
+	check(&bench);
+	for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
+		block->size_bytes = damage[i].size_bytes & SLOB_SIZE_MASK;
+		block->cache = damage[i].cache & SLOB_KMALLOC;
+		slob_cache_of(heap->caches[cache])->align_bytes = damage[i].align_bytes;
+		assert_false(check_run(slob_of(heap), run, &error));
+		if (!strstr(error.text, damage[i].said))
+			fail_msg("damage %zu: %s", i, error.text);
+	}
+	slob_cache_of(heap->caches[cache])->align_bytes = 64;
+	*block = kept;
+	check(&bench);
+	drop(&bench, first);
+	drop(&bench, second);
+	bench_close(&bench);
+}
+
 /* ---------------------------------------------------------------------------------- against a plain model */
 
 enum { MODEL_PAGES = 400, MODEL_LIVE = 4000, MODEL_STEPS = 60000 };
@@ -708,6 +747,7 @@ int main(void)
 		cmocka_unit_test(without_word_of_rcu_objects_go_at_once),
 		cmocka_unit_test(misuse_is_named_and_changes_nothing),
 		cmocka_unit_test(overwritten_headers_and_links_are_found),
+		cmocka_unit_test(a_damaged_record_is_found),
 		cmocka_unit_test(every_placement_is_that_of_a_plain_model),
 		cmocka_unit_test(pages_of_64k_have_units_of_four_bytes),
 		cmocka_unit_test(a_full_arena_is_refused_with_the_reason),
