@@ -7,7 +7,7 @@ random     uniformly random bytes, no feedback: the blind baseline, in the same 
 
 A run ends at its first find or at the limit. Programs start from nothing, parsers from the seeds of their target; no run
 is given the proofs (fuzz/bugs). A find counts when the clean program passes on the same input. Times are processor time
-of the run, its children included: the time on one core, whatever else the machine does.
+of the run, its children included, and so is the limit: the time on one core, whatever else the machine does.
 Each run is kept in FOLDER/runs.csv as it ends; the next start does those that are missing. At the end FOLDER/bench.csv,
 bench.txt (also printed) and detection.{png,pdf}. Exit status: 0; 1 when a bug was found by nobody; 2 for wrong words or
 builds; 130 when interrupted.
@@ -35,7 +35,9 @@ Run = collections.namedtuple("Run", ("bug", "engine", "repeat"))
 
 FIRST_SEED = 1
 STUCK_SECONDS = 3  # an input that takes longer is a find: a loop without end
-GRACE_SECONDS = 30  # to start, calibrate and end
+GRACE_SECONDS = 20  # to end after an interrupt
+WALL_FACTOR = 50  # nobody waits longer, in wall time, for a limit of processor time
+LOOK_SECONDS = 0.05
 AFL_QUIETLY = {"AFL_NO_UI": "1", "AFL_BENCH_UNTIL_CRASH": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1",
                "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_CRASHING_SEEDS_AS_NEW_CRASH": "1", "AFL_FAST_CAL": "1"}
 # A report's call stack costs half a second, and nobody reads it here.
@@ -43,26 +45,52 @@ QUICK_REPORTS = {"ASAN_OPTIONS": "symbolize=0:abort_on_error=1", "UBSAN_OPTIONS"
 
 
 class Outcome:
-    """What a process did: exit status, what it printed, processor and wall seconds."""
+    """What a process did: exit status, what it printed, processor and wall seconds. It is interrupted at the limit."""
 
-    def __init__(self, words, folder, environment, wall_limit):
+    def __init__(self, words, folder, environment, limit_seconds):
         log = os.path.join(folder, "log.txt")
         started = time.monotonic()
         with open(log, "wb") as stream:
             process = subprocess.Popen(words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stream,
                                        stderr=stream, start_new_session=True, preexec_fn=no_core)
-            RUNNING.add(process.pid)
-            timer = threading.Timer(wall_limit, kill_group, (process.pid,))
-            timer.start()
-            _, self.status, used = os.wait4(process.pid, 0)
-            timer.cancel()
-            RUNNING.discard(process.pid)
-            process.returncode = self.status = os.waitstatus_to_exitcode(self.status)
+        RUNNING.add(process.pid)
+        seen_seconds, used = watch(process.pid, limit_seconds)
+        RUNNING.discard(process.pid)
         kill_group(process.pid)  # what it left behind
+        process.returncode = self.status = os.waitstatus_to_exitcode(used[1])
         self.wall_seconds = time.monotonic() - started
-        self.cpu_seconds = used.ru_utime + used.ru_stime
+        self.cpu_seconds = max(seen_seconds, used[2].ru_utime + used[2].ru_stime)
         with open(log, encoding="utf-8", errors="replace") as stream:
             self.printed = stream.read()
+
+
+def cpu_seconds(pid):
+    """Of a process, those that it waited for, and its children."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            ticks = sum(map(int, stream.read().rpartition(")")[2].split()[11:15]))
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as stream:
+            children = stream.read().split()
+    except OSError:
+        return 0
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(child) for child in children)
+
+
+def watch(pid, limit_seconds):
+    """Wait for a process; interrupt it at its limit of processor time, kill it when it will not end. (seconds seen, os.wait4)"""
+    seen_seconds, interrupted, wall_limit = 0, None, time.monotonic() + WALL_FACTOR * limit_seconds
+    while True:
+        used = os.wait4(pid, os.WNOHANG)
+        if used[0] == pid:
+            return seen_seconds, used
+        seen_seconds = max(seen_seconds, cpu_seconds(pid))
+        now = time.monotonic()
+        if interrupted is None and (seen_seconds > limit_seconds or now > wall_limit):
+            interrupted = now
+            os.kill(pid, signal.SIGINT)
+        elif interrupted is not None and now - interrupted > GRACE_SECONDS:
+            kill_group(pid)
+        time.sleep(LOOK_SECONDS)
 
 
 RUNNING = set()
@@ -95,11 +123,11 @@ def newest(folder, beginning):
 
 def run_libfuzzer(bench, binary, run, folder):
     corpus = bench.first_inputs(run.bug, folder)
-    words = [binary, corpus, f"-seed={FIRST_SEED + run.repeat}", f"-max_total_time={bench.seconds}", f"-timeout={STUCK_SECONDS}",
+    words = [binary, corpus, f"-seed={FIRST_SEED + run.repeat}", f"-timeout={STUCK_SECONDS}",
              "-print_final_stats=1", f"-artifact_prefix={folder}/found-", "-rss_limit_mb=0"]
     if bench.is_parser(run.bug):
         words.append("-max_len=4096")
-    outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds + GRACE_SECONDS)
+    outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds)
     return outcome, number_after(r"stat::number_of_executed_units: +(\d+)", outcome.printed), newest(folder, "found-")
 
 
@@ -112,8 +140,8 @@ def run_afl(bench, binary, run, folder):
     if not bench.is_parser(run.bug):
         environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = os.path.join(bench.build("afl"), "libkmemlab-mutator.so")
     words = ["afl-fuzz", "-i", seeds, "-o", os.path.join(folder, "afl"), "-s", str(FIRST_SEED + run.repeat),
-             "-V", str(bench.seconds), "-t", str(1000 * STUCK_SECONDS), "-m", "none", "--", binary]
-    outcome = Outcome(words, folder, environment, bench.seconds + GRACE_SECONDS)
+             "-t", str(1000 * STUCK_SECONDS), "-m", "none", "--", binary]
+    outcome = Outcome(words, folder, environment, bench.seconds)
     kept = os.path.join(folder, "afl", "default")
     executions = 0
     if os.path.exists(os.path.join(kept, "fuzzer_stats")):
@@ -125,7 +153,7 @@ def run_afl(bench, binary, run, folder):
 def run_random(bench, binary, run, folder):
     found = os.path.join(folder, "found")
     words = [binary, "--random", str(FIRST_SEED + run.repeat), "--seconds", str(bench.seconds), "--artifact", found]
-    outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds + GRACE_SECONDS)
+    outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds + GRACE_SECONDS)  # it ends at its limit itself
     return outcome, number_after(r": (\d+) executions", outcome.printed), found if os.path.exists(found) else None
 
 
@@ -194,7 +222,7 @@ class Bench:
     def fails(self, binary, bug, path, folder):
         """The oracle that an input breaks in a program; "" when it passes."""
         outcome = Outcome([binary, path], folder, self.environment(bug), STUCK_SECONDS)
-        return "timeout" if outcome.status == -signal.SIGKILL else plant.oracle_of(outcome.printed, outcome.status)
+        return "timeout" if outcome.status in (-signal.SIGINT, -signal.SIGKILL) else plant.oracle_of(outcome.printed, outcome.status)
 
     def do(self, run):
         """One run; its row."""
