@@ -174,9 +174,12 @@ class Afl(Session):
         self._hand_over_corpus()
         return super().begin()
 
+    def _handed_over(self):
+        return self.folder.afl / "corpus" / "queue"
+
     def _hand_over_corpus(self):
         """What libFuzzer knows, as the queue of one more fuzzer: afl-fuzz takes what is new to it. Numbers only grow."""
-        queue = self.folder.afl / "corpus" / "queue"
+        queue = self._handed_over()
         queue.mkdir(parents=True, exist_ok=True)
         names = [entry.name for entry in files_in(queue)]
         known = {name.rsplit(",", 1)[-1] for name in names}
@@ -191,7 +194,7 @@ class Afl(Session):
                     number += 1
 
     def command(self):
-        command = ["afl-fuzz", "-i", self.folder.corpus, "-o", self.folder.afl, "-S", self.name, "-t", f"{1000 * INPUT_SECONDS_MAX}",
+        command = ["afl-fuzz", "-i", self._handed_over(), "-o", self.folder.afl, "-S", self.name, "-t", f"{1000 * INPUT_SECONDS_MAX}",
                    "-s", (self.settings.seed + self.worker) % 2**31]
         if self.target["bytes_max"]:
             command += ["-G", self.target["bytes_max"]]
