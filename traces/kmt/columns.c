@@ -268,7 +268,7 @@ static bool shape_decode_new(struct kmt_model *model, struct kmt_bytes *in, stru
 		return kml_fail(error, "a shape implies what it cannot (0x%x)", shape->implied);
 	/* What cannot be told by the later check of the event: values that do not fit, or index the lists. */
 	if (shape->op >= KMT_OP_COUNT || (!KML_PLANTED(kmt_cache_unchecked) && cache > model->cache_count) ||
-	    flags > UINT16_MAX || shape->order > 63 + KML_PLANTED(kmt_order_off_by_one))
+	    flags > UINT16_MAX || (!KML_PLANTED(kmt_order_unchecked) && shape->order > 63))
 		return kml_fail(error, "a shape has an unknown operation, cache, flag or order");
 	shape->cache = (uint16_t)(cache - 1);
 	shape->flags = (uint16_t)flags;
