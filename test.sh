@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test.sh - set up, build and run every test; ends with the count.
-#   ./test.sh            everything: gcc, clang, sanitizers, format, lint, ctest, pytest (under 20 minutes on two cores)
+#   ./test.sh            everything: gcc, clang, sanitizers, format, lint, ctest, pytest, fuzzers (under 20 minutes on two cores)
 #   ./test.sh format     reformat the sources
 #   ./test.sh lint       clang-format and clang-tidy only
 #   ./test.sh coverage   line coverage of allocators/ and traces/; exit 1 below 90 %
@@ -15,10 +15,16 @@ check_format() {
 	sources | xargs clang-format --dry-run -Werror
 }
 
+# clang's warnings are among clang-tidy's checks: the tests need not be built with clang for them.
 check_lint() {
-	build_preset clang
+	build_preset clang kmemlab
 	sources | grep '\.c$' | xargs -P 2 -n 4 clang-tidy -p build/clang --quiet 2>/dev/null | grep -E '(warning|error):' && return 1
 	return 0
+}
+
+build() {
+	echo "== build, $1"
+	build_preset "$@"
 }
 
 passed=0 failed=0 skipped=0
@@ -57,7 +63,7 @@ run_ctest() {
 
 run_pytest() {
 	echo "== pytest"
-	"$python" -m pytest -q -rs -p no:cacheprovider analysis kmemlab 2>&1 | tee build/pytest.txt
+	"$python" -m pytest -q -rs -p no:cacheprovider analysis kmemlab fuzz 2>&1 | tee build/pytest.txt
 	status=${PIPESTATUS[0]}
 	count() { grep -oE "[0-9]+ $1" build/pytest.txt | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
 	passed=$((passed + $(count passed))) skipped=$((skipped + $(count skipped)))
@@ -82,15 +88,17 @@ lint) check_format && check_lint ;;
 coverage) coverage ;;
 all)
 	started=$SECONDS
-	for preset in release clang dev; do
-		echo "== build, $preset"
-		build_preset "$preset"
-	done
+	build release
+	build dev
+	build clang kmemlab
+	build fuzz kmemlab-fuzz
+	build afl kmemlab-fuzz kmemlab-mutator
 	step "clang-format" check_format
 	step "clang-tidy" check_lint
 	run_ctest release build
 	run_ctest dev build/dev
 	run_pytest
+	step "fuzzers" "$python" fuzz/smoke.py --fuzz build/fuzz --afl build/afl
 	echo "Took $((SECONDS - started)) s."
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ]

@@ -4,7 +4,7 @@
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates zlib1g-dev libzstd-dev libxxhash-dev libcjson-dev
  libcmocka-dev libtracefs-dev libtraceevent-dev gnuplot-nox python3 python3-numpy python3-pandas python3-matplotlib"
-test_packages="clang clang-format clang-tidy libclang-rt-14-dev gcovr python3-pytest zstd procps util-linux"
+test_packages="clang clang-format clang-tidy libclang-rt-14-dev llvm lld afl++ gcovr python3-pytest zstd procps util-linux"
 
 # install_packages PACKAGE...: those that are missing.
 install_packages() {
@@ -34,10 +34,10 @@ install_packages() {
 	fi
 }
 
-# build_preset PRESET [TARGET]: configure once, build what changed.
+# build_preset PRESET [TARGET...]: configure once, build what changed.
 build_preset() {
 	preset="$1"
-	target="${2:-all}"
+	shift
 	folder=build
 	[ "$preset" = release ] || folder="build/$preset"
 	log="build/log-$preset.txt"
@@ -47,7 +47,7 @@ build_preset() {
 		echo "cmake --preset $preset failed: the whole log is $log" >&2
 		exit 2
 	fi
-	if ! cmake --build --preset "$preset" --target "$target" >"$log" 2>&1; then
+	if ! cmake --build --preset "$preset" --target "${@:-all}" >"$log" 2>&1; then
 		grep -E -A 12 'error|FAILED' "$log" | head -n 60 >&2
 		echo "Building '$preset' failed: the whole log is $log" >&2
 		exit 2
