@@ -86,14 +86,15 @@ static bool parse_sizes(const struct kml_param *param, const char *text, struct 
 static bool parse_choice(const struct kml_allocator *allocator, const struct kml_param *param, const char *text,
 			 uint32_t *index, struct kml_error *error)
 {
-	struct kml_nearest nearest = kml_nearest_start(text);
 	for (uint32_t i = 0; param->choices[i]; i++) {
 		if (strcmp(param->choices[i], text) == 0) {
 			*index = i;
 			return true;
 		}
-		kml_nearest_offer(&nearest, param->choices[i]);
 	}
+	struct kml_nearest nearest = kml_nearest_start(text);
+	for (uint32_t i = 0; param->choices[i]; i++)
+		kml_nearest_offer(&nearest, param->choices[i]);
 	return kml_fail(error, "%s: %s=%.64s: no such choice; the nearest is '%s' ('kmemlab list %s' shows all)",
 			allocator->name, param->name, text, kml_nearest_name(&nearest), allocator->name);
 }
@@ -132,12 +133,12 @@ static bool parse_default(const struct kml_allocator *allocator, const struct km
 static const struct kml_param *find_param(const struct kml_allocator *allocator, const char *name,
 					  struct kml_error *error)
 {
-	struct kml_nearest nearest = kml_nearest_start(name);
-	for (const struct kml_param *param = allocator->params; param && param->name; param++) {
+	for (const struct kml_param *param = allocator->params; param && param->name; param++)
 		if (strcmp(param->name, name) == 0)
 			return param;
+	struct kml_nearest nearest = kml_nearest_start(name);
+	for (const struct kml_param *param = allocator->params; param && param->name; param++)
 		kml_nearest_offer(&nearest, param->name);
-	}
 	if (!kml_nearest_name(&nearest))
 		kml_fail(error, "%s: takes no parameters, '%.64s' was given", allocator->name, name);
 	else
