@@ -373,8 +373,9 @@ static bool parse_other(struct parser *parser, struct kmt_event *event, uint64_t
 	const char *op = parser->word[0], *about = parser->words > 1 ? parser->word[1] : NULL;
 	uint64_t value;
 	bool is_exhaust = strcmp(op, "exhaust") == 0;
-	if (!about && strcmp(op, "shrink") != 0)
-		return refuse(parser, "%s: of what?", op);
+	event->op = KMT_SHRINK;
+	if (!about)
+		return strcmp(op, "shrink") == 0 || refuse(parser, "%s: of what?", op);
 	if (parser->words > 2 && !is_exhaust)
 		return refuse(parser, "'%.40s' is too much behind %s", parser->word[2], op);
 	if (strcmp(op, "wait") == 0) {
@@ -396,7 +397,7 @@ static bool parse_other(struct parser *parser, struct kmt_event *event, uint64_t
 		return parse_fields(parser, 2, "cpu flags ", event);
 	}
 	event->op = strcmp(op, "open") == 0 ? KMT_CACHE_OPEN : strcmp(op, "close") == 0 ? KMT_CACHE_CLOSE : KMT_SHRINK;
-	return !about || parse_cache(parser, about, &event->cache);
+	return parse_cache(parser, about, &event->cache);
 }
 
 static bool is_op(const char *word)

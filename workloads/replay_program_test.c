@@ -112,11 +112,13 @@ static struct replay_result run(enum fault what, bool check, uint32_t check_ever
 				uint64_t count)
 {
 	struct kml_error error = {""};
-	struct replay_result result;
+	struct replay_result result = {0};
 	struct kml_spec *spec = kml_spec_parse("first_fit", &error);
 	struct kmt_reader *reader = kmt_open_events(&origin, NULL, 0, events, count, &error);
-	if (!spec || !reader)
+	if (!spec || !reader) {
 		fail_msg("%s", error.text);
+		return result;
+	}
 	spec->layer[0] = &broken;
 	const struct replay_options options = {
 		.arena_bytes = 4096, .check = check, .check_every = check_every, .seed = 1};
@@ -137,7 +139,7 @@ static void expect_failure(const struct replay_result *result, const char *text)
 
 #define ALLOC(id, bytes)                                                                                               \
 	{                                                                                                              \
-		.op = KMT_ALLOC, .object = id, .size_bytes = bytes, .cache = KMT_NO_CACHE, NO_PLACE                    \
+		.op = KMT_ALLOC, .object = (id), .size_bytes = (bytes), .cache = KMT_NO_CACHE, NO_PLACE                \
 	}
 #define FREE(id)                                                                                                       \
 	{                                                                                                              \
@@ -145,9 +147,10 @@ static void expect_failure(const struct replay_result *result, const char *text)
 	}
 #define MISUSE(id, kind, offset)                                                                                       \
 	{                                                                                                              \
-		.op = KMT_MISUSE, .object = id, .order = kind, .size_bytes = offset, .cache = KMT_NO_CACHE, NO_PLACE   \
+		.op = KMT_MISUSE, .object = (id), .order = (kind), .size_bytes = (offset), .cache = KMT_NO_CACHE,      \
+		NO_PLACE                                                                                               \
 	}
-#define COUNT(events) (sizeof events / sizeof events[0])
+#define COUNT(events) (sizeof(events) / sizeof(events)[0])
 
 static void misuse_that_is_obeyed(void **state)
 {
