@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 
 import finds
 import report
@@ -338,7 +339,7 @@ class Campaign:
         os.rename(new, folder.corpus)
         shutil.rmtree(old)
         for entry in merged:
-            os.unlink(entry.path)
+            pathlib.Path(entry.path).unlink(missing_ok=True)
         for entry in files_in(folder.artifacts):  # what one engine takes may crash the other's build
             self.books.add_crash(target["name"], folder.keep_crash(entry.path, "libfuzzer", "crash"), "libfuzzer", 0.0, 0)
 
@@ -397,6 +398,10 @@ def main():
     except CampaignError as error:
         campaign.terminal.clear()
         print(f"kmemlab fuzz: {error}", file=sys.stderr)
+        return 2
+    except Exception:  # exit status 1 is kept for finds
+        campaign.terminal.clear()
+        traceback.print_exc()
         return 2
 
 

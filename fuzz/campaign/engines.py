@@ -67,8 +67,11 @@ class Folder:
         size, wanted = os.path.getsize(self.crashes / crash), crash.rsplit("-", 1)[1]
         for folder in (self.corpus, self.queue):
             for entry in files_in(folder):
-                if entry.stat().st_size == size and content_hash(entry.path) == wanted:
-                    os.unlink(entry.path)
+                try:
+                    if entry.stat().st_size == size and content_hash(entry.path) == wanted:
+                        os.unlink(entry.path)
+                except FileNotFoundError:  # another worker was first
+                    continue
 
     def afl_queues(self):
         return [queue for queue in sorted(self.afl.glob("*/queue")) if queue.parent.name != "corpus"]
@@ -186,10 +189,13 @@ class Afl(Session):
         number = max((int(name[3:9]) for name in names), default=-1) + 1
         for folder in (self.folder.corpus, self.folder.queue):
             for entry in files_in(folder):
-                name = content_hash(entry.path)
-                if name not in known and entry.stat().st_size > 0:
-                    shutil.copy(entry.path, queue / f".{name}")
-                    os.rename(queue / f".{name}", queue / f"id:{number:06},{name}")
+                try:
+                    shutil.copy(entry.path, queue / ".next")
+                except FileNotFoundError:  # libFuzzer, at work there, has found a smaller one
+                    continue
+                name = content_hash(queue / ".next")
+                if name not in known and (queue / ".next").stat().st_size > 0:
+                    os.rename(queue / ".next", queue / f"id:{number:06},{name}")
                     known.add(name)
                     number += 1
 
