@@ -11,7 +11,8 @@
  *   .kmt      the events as a trace that carries its setup: `kmemlab replay --check crash.kmt` needs no options
  *   struct    this one
  *
- * Objects are ids below PROGRAM_OBJECTS; an alloc of a live id is decoded as one of the next dead id. Whether an
+ * Objects are ids below PROGRAM_OBJECTS; an alloc of a live id is decoded as one of the next dead id, a free of a dead
+ * id as one of the next live id; what cannot be at all (a free when nothing is live) is left out. Whether an
  * allocation succeeded is not known to the decoder: the id of a failed one is dead at its free, as everywhere.
  */
 #ifndef KMEMLAB_FUZZ_PROGRAM_H
@@ -45,7 +46,7 @@ enum program_setup_byte {
 	PROGRAM_BYTE_SEED,   /* of the allocators that draw random numbers */
 	PROGRAM_BYTE_CACHES, /* 2 bytes a cache: its object size; its alignment and flags */
 	PROGRAM_BYTE_PARAMETERS = PROGRAM_BYTE_CACHES + 2 * PROGRAM_CACHES,
-	/* A byte a parameter, layers from the top; 0: the default. The rest of the setup. */
+	/* A byte a parameter, layers from the top; below 128: the default. The rest of the setup. */
 };
 enum program_op_byte {
 	PROGRAM_BYTE_KIND,   /* kind = byte * PROGRAM_KINDS / 256: every kind has about the same share of values */
@@ -58,14 +59,14 @@ enum program_op_byte {
 enum program_kind {
 	PROGRAM_ALLOC, /* an object: of a cache or by size */
 	PROGRAM_FREE,
-	PROGRAM_PAGES,       /* 2^order pages */
+	PROGRAM_PAGES,       /* 2^order pages; in an arena smaller than one as ALLOC */
 	PROGRAM_ALLOC_AGAIN, /* an object like the last one: fills slabs */
 	PROGRAM_FREE_OLDEST, /* of the live ids the one allocated first */
 	PROGRAM_MISUSE,      /* a free that must be refused */
 	PROGRAM_SHRINK,      /* one cache or all */
 	PROGRAM_DRAIN,       /* one cpu */
 	PROGRAM_CACHE,       /* open or close a cache */
-	PROGRAM_EXHAUST,     /* all memory that is left is taken, or given back */
+	PROGRAM_EXHAUST,     /* all memory that is left is taken (of a quarter of the flag bytes), or given back */
 	PROGRAM_WAIT,        /* time passes: timers fire */
 	PROGRAM_KINDS
 };
