@@ -13,6 +13,7 @@
 #define KML_PLANTED_VALUE(value) KML_PLANTED_PASTE(value)
 #define KML_PLANTED_PASTE(value) KML_PLANTED_PICK(KML_PLANTED_COMMA_##value)
 #define KML_PLANTED_COMMA_1 0,
+/* The argument brings its comma with it, so no parentheses: NOLINTNEXTLINE(bugprone-macro-parentheses) */
 #define KML_PLANTED_PICK(comma_or_junk) KML_PLANTED_SECOND(comma_or_junk 1, 0, 0)
 #define KML_PLANTED_SECOND(ignored, value, ...) value
 
