@@ -247,6 +247,7 @@ bool differential_textbook(const struct program *program, const char *stack, con
 		textbook_destroy(duel.textbook);
 	}
 	close_side(&duel.side);
+	duel.error = NULL;
 	return agree;
 }
 
@@ -525,6 +526,7 @@ bool differential_stacks(const struct program *program, const struct differentia
 	}
 	close_side(&match.first);
 	close_side(&match.second);
+	match.error = NULL;
 	return agree;
 }
 
@@ -556,6 +558,7 @@ void fuzz_textbook(const struct fuzz_target *target, const uint8_t *bytes, size_
 	struct kml_error error = {{0}};
 	char spec[128];
 	(void)target;
+	KML_CHECK(count > 0, "no buddy system is registered");
 	system += byte_of(bytes, byte_count, CHOICE_BYTE) % count;
 	bool has_unit = strstr(system->text, "sizes=") != NULL;
 	uint32_t unit = byte_of(bytes, byte_count, UNIT_BYTE) % (sizeof(units) / sizeof(units[0]));
@@ -577,7 +580,7 @@ static uint32_t pair_count(void)
 
 void fuzz_stacks(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
 {
-	struct differential_pair pair;
+	struct differential_pair pair = {.law = DIFFERENTIAL_BLOCKS};
 	struct kml_error error = {{0}};
 	(void)target;
 	differential_pair(byte_of(bytes, byte_count, CHOICE_BYTE) % pair_count(),

@@ -431,6 +431,7 @@ static struct kmt_event event_of(const struct search *search, const struct step 
 	return event;
 }
 
+/* NOLINTBEGIN(bugprone-signal-handler): called by on_abort too, which says why it may */
 /* What was done to the living stack, as a program. */
 static void write_program(const struct search *search, struct program *program)
 {
@@ -456,6 +457,7 @@ static void write_program(const struct search *search, struct program *program)
 			return;
 	}
 }
+/* NOLINTEND(bugprone-signal-handler) */
 
 /*
  * Something is wrong after an operation on a state: what the shadow says, or `text`. The program is the way there;
@@ -496,7 +498,9 @@ static bool violation(struct search *search, uint32_t index, const struct edge *
 	return false;
 }
 
-/* An abort or a fault on the way: the program that leads to it, for whoever reads stderr. */
+/* An abort or a fault on the way: the program that leads to it, for whoever reads stderr. The signal comes from the
+ * allocator's own code and the process ends, so what is not safe in other handlers is in this one. */
+/* NOLINTBEGIN(bugprone-signal-handler) */
 static void on_abort(int number)
 {
 	struct program program = {0};
@@ -508,6 +512,7 @@ static void on_abort(int number)
 	}
 	raise(number);
 }
+/* NOLINTEND(bugprone-signal-handler) */
 
 /* ---------------------------------------------------------------------------------------------- hash of a state */
 
@@ -876,7 +881,9 @@ static uint32_t find_classes(struct search *search, uint64_t *classes)
 	struct kml_free_area areas[KML_FREE_AREAS_MAX];
 	uint32_t count = 0;
 	uint64_t unit_bytes = granted_when_empty(search, 1);
-	for (uint64_t size = unit_bytes; size > 0 && size <= search->arena->size_bytes; size += unit_bytes)
+	if (unit_bytes == 0)
+		return 0;
+	for (uint64_t size = unit_bytes; size <= search->arena->size_bytes; size += unit_bytes)
 		if (granted_when_empty(search, size) > 0)
 			add_class(classes, &count, granted_when_empty(search, size));
 	uint32_t area_count = heap->allocator->free_areas(heap, areas);
@@ -886,13 +893,16 @@ static uint32_t find_classes(struct search *search, uint64_t *classes)
 	return count;
 }
 
-static void find_edges(struct search *search)
+static bool find_edges(struct search *search)
 {
 	static const uint8_t kinds[] = {0, KML_MOVABLE, KML_RECLAIMABLE};
 	const struct exhaustive_setup *setup = search->setup;
 	const struct kml_allocator *allocator = search->living.shadow->heap->allocator;
 	uint64_t classes[CLASSES_MAX] = {setup->object_bytes};
 	uint32_t class_count = search->has_cache ? 1 : find_classes(search, classes);
+	if (class_count == 0)
+		return kml_fail(search->error, "%s grants nothing in %u units: use a larger arena", setup->stack,
+				setup->units);
 	uint32_t kind_count = setup->has_kinds ? 3 : 1, cache_count = search->has_cache ? setup->cache_count : 1;
 	search->edge_count = search->probe_count = 0;
 	for (uint32_t cpu = 0; cpu < setup->cpu_count; cpu++)
@@ -907,6 +917,7 @@ static void find_edges(struct search *search)
 		add_edge(search, EDGE_DRAIN, cpu, 0, 0, 0);
 	if (allocator->shrink != NULL)
 		add_edge(search, EDGE_SHRINK, 0, 0, 0, 0);
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------------- begin and end */
@@ -949,8 +960,7 @@ static bool explore(struct search *search)
 	struct exhaustive_result *result = search->result;
 	const struct way nowhere = {0};
 	XXH128_hash_t hash;
-	find_edges(search);
-	if (!begin_living(search))
+	if (!find_edges(search) || !begin_living(search))
 		return false;
 	take_look(search, &search->here);
 	search->empty_hash = search->here.hash;

@@ -116,6 +116,8 @@ static void shen_peterson(struct textbook_rule *rule, uint64_t limit_units)
 static bool burton(struct textbook_rule *rule, const char *sizes, uint64_t limit_units)
 {
 	uint64_t unit_bytes = next_size(&sizes), pieces[TEXTBOOK_CHILDREN_MAX];
+	if (unit_bytes == 0)
+		return false;
 	textbook_rule_add(rule, 1, 0, NULL);
 	while (*sizes != '\0' && *sizes != ',') {
 		uint64_t size = next_size(&sizes) / unit_bytes, rest = size;
