@@ -167,9 +167,12 @@ class Campaign:
                 break
         if seconds is None and self._crashed(session):
             seconds = session.elapsed()
+        said, ended_itself = session.text(), session.process.poll() is not None and not session.stopping
         session.process.kill()
         session.process.wait()
         shutil.rmtree(home, ignore_errors=True)
+        if seconds is None and ended_itself:
+            raise CampaignError(f"{engine} does not run:\n{tail(said)}")
         return seconds
 
     @staticmethod
