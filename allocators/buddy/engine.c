@@ -120,6 +120,10 @@ static bool reserve(struct buddy_heap *heap, struct kml_error *error)
 {
 	heap->blocks = kml_reserve(descriptor_bytes(heap));
 	bool reserved = heap->blocks != NULL;
+	if (reserved && heap->policy == BUDDY_LOWEST) {
+		heap->addresses = calloc(heap->table.class_count, sizeof *heap->addresses);
+		reserved = heap->addresses != NULL;
+	}
 	for (uint32_t class = 0; reserved && heap->policy == BUDDY_LOWEST && class < heap->table.class_count; class ++)
 		reserved = address_set_create(&heap->addresses[class], heap->units, &heap->address_words);
 	return reserved || kml_fail(error,
@@ -131,8 +135,9 @@ static bool reserve(struct buddy_heap *heap, struct kml_error *error)
 
 static void release(struct buddy_heap *heap)
 {
-	for (uint32_t class = 0; class < heap->table.class_count; class ++)
+	for (uint32_t class = 0; heap->addresses && class < heap->table.class_count; class ++)
 		address_set_destroy(&heap->addresses[class]);
+	free(heap->addresses);
 	kml_unreserve(heap->blocks, descriptor_bytes(heap));
 	free(heap);
 }
@@ -141,17 +146,18 @@ struct kml_heap *buddy_create(const struct kml_allocator *allocator, const struc
 			      const struct buddy_config *common, enum buddy_shape shape, buddy_build *build,
 			      const void *config, struct kml_error *error)
 {
-	struct buddy_heap *heap = calloc(1, sizeof *heap);
+	struct buddy_heap *heap = malloc(sizeof *heap);
 	if (!heap) {
 		kml_fail(error, "%s: out of memory", allocator->name);
 		return NULL;
 	}
+	memset(heap, 0, offsetof(struct buddy_heap, table));
+	buddy_table_start(&heap->table);
 	heap->heap.allocator = allocator;
 	heap->arena = environment->arena;
 	heap->shape = shape;
 	heap->policy = (enum buddy_policy)common->policy;
 	heap->unit_bytes = common->unit_bytes ? common->unit_bytes : environment->unit_bytes;
-	buddy_table_start(&heap->table);
 	if (!measure(heap, error) || !build(&heap->table, heap->units, config, error) || !reserve(heap, error)) {
 		release(heap);
 		return NULL;

@@ -135,11 +135,11 @@ struct buddy_heap {
 	uint64_t splits, merges;
 
 	uint32_t run_count;
-	struct buddy_run run[BUDDY_CLASSES_MAX + 1];     /* by address; one class each; then one that is empty */
-	uint8_t run_of_class[BUDDY_CLASSES_MAX];         /* run_count: has no roots */
-	uint64_t address_words;                          /* of the sets below, not zero */
-	struct address_set addresses[BUDDY_CLASSES_MAX]; /* policy lowest: the free blocks of each class */
-	struct buddy_table table;
+	struct buddy_run run[BUDDY_CLASSES_MAX + 1]; /* by address; one class each; then one that is empty */
+	uint8_t run_of_class[BUDDY_CLASSES_MAX];     /* run_count: has no roots */
+	uint64_t address_words;                      /* of the sets below, not zero */
+	struct address_set *addresses;               /* policy lowest: the free blocks of each class */
+	struct buddy_table table;                    /* the last: what lies before it is zeroed at creation */
 };
 
 /* What all systems are told; first in the configuration of each. */

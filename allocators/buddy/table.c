@@ -10,7 +10,7 @@
 
 void buddy_table_start(struct buddy_table *table)
 {
-	memset(table, 0, sizeof *table);
+	table->class_count = 0;
 	table->family_count = 1;
 	table->family_share[0] = 1;
 }
@@ -36,6 +36,8 @@ bool buddy_table_add(struct buddy_table *table, uint64_t limit_units, uint64_t s
 	KML_CHECK(class == 0 || size_units > table->size_units[class - 1], "class %u is not larger than the last",
 		  class);
 	struct buddy_split *split = &table->split[class];
+	*split = (struct buddy_split){0};
+	table->family[class] = 0;
 	uint64_t offset_units = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		split->child[i] = class_of_exactly(table, pieces[i]);
@@ -58,8 +60,10 @@ static void set_add(struct buddy_class_set *set, uint32_t class)
 /* A class yields itself and all that its children yield; children are smaller, so they are done before it. */
 static void derive_sources(struct buddy_table *table)
 {
-	bool yields[BUDDY_CLASSES_MAX][BUDDY_CLASSES_MAX] = {{false}};
+	bool yields[BUDDY_CLASSES_MAX][BUDDY_CLASSES_MAX];
 	for (uint32_t class = 0; class < table->class_count; class ++) {
+		memset(yields[class], false, table->class_count);
+		table->sources[class] = (struct buddy_class_set){0};
 		yields[class][class] = true;
 		for (uint32_t i = 0; i < table->split[class].child_count; i++)
 			for (uint32_t target = 0; target < class; target++)
@@ -74,6 +78,7 @@ void buddy_table_finish(struct buddy_table *table)
 {
 	KML_CHECK(table->class_count > 0, "an empty table");
 	derive_sources(table);
+	table->first_class[0] = 0;
 	for (uint32_t bits = 1; bits <= BUDDY_SIZE_BITS; bits++) {
 		uint32_t class = 0;
 		while (class + 1 < table->class_count &&

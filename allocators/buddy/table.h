@@ -48,7 +48,7 @@ struct buddy_table {
 	struct buddy_class_set sources[BUDDY_CLASSES_MAX]; /* classes that splitting turns into this one; itself too */
 };
 
-/* One family, no classes. */
+/* One family, no classes; whatever the table was before. What lies behind class_count is never read. */
 void buddy_table_start(struct buddy_table *table);
 
 /*
