@@ -294,14 +294,11 @@ static int replay_program(struct arguments *arguments)
 static int replay_trace(struct arguments *arguments)
 {
 	struct kml_error error;
-	if (!arguments->allocator) {
-		kml_fail(&error, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");
-		return kml_report(&error, KML_EXIT_USAGE);
-	}
 	struct kmt_reader *reader = kmt_open(arguments->trace, &error);
 	if (!reader)
 		return kml_report(&error, KML_EXIT_USAGE);
-	int status = replay_on(arguments, reader);
+	kml_fail(&error, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");
+	int status = arguments->allocator ? replay_on(arguments, reader) : kml_report(&error, KML_EXIT_USAGE);
 	kmt_close(reader);
 	return status;
 }
