@@ -197,19 +197,33 @@ void kml_arena_destroy(struct kml_arena *arena)
 	free(arena);
 }
 
+static void touch_cells(struct kml_arena *arena, uint64_t first, uint64_t last)
+{
+	for (uint64_t word = first / 64; word <= last / 64; word++) {
+		uint64_t from = word == first / 64 ? ~0ull << first % 64 : ~0ull;
+		uint64_t up_to = word == last / 64 ? ~0ull >> (63 - last % 64) : ~0ull;
+		arena->cells_touched[word] |= from & up_to;
+	}
+}
+
 /* Add (or take away) the block's bytes to the cells it lies in. A block larger than a cell costs its cells: at most
- * 256. */
+ * 256 additions. */
 static void count_cells(struct kml_arena *arena, uint64_t address, uint64_t size_bytes, bool taken)
 {
-	uint64_t end = address + size_bytes;
-	while (address < end) {
-		uint64_t cell = address >> arena->cell_shift;
-		uint64_t cell_end = (cell + 1) << arena->cell_shift;
-		uint64_t part = (cell_end < end ? cell_end : end) - address;
-		arena->cell_taken_bytes[cell] += taken ? part : -part;
-		arena->cells_touched[cell / 64] |= 1ull << cell % 64;
-		address += part;
+	uint64_t end = address + size_bytes, cell_bytes = 1ull << arena->cell_shift;
+	uint64_t first = address >> arena->cell_shift, last = (end - 1) >> arena->cell_shift;
+	if (taken)
+		touch_cells(arena, first, last);
+	if (first == last) {
+		arena->cell_taken_bytes[first] += taken ? size_bytes : -size_bytes;
+		return;
 	}
+	uint64_t head = cell_bytes - (address & (cell_bytes - 1)), tail = end - (last << arena->cell_shift);
+	arena->cell_taken_bytes[first] += taken ? head : -head;
+	arena->cell_taken_bytes[last] += taken ? tail : -tail;
+	uint64_t whole = taken ? cell_bytes : -cell_bytes;
+	for (uint64_t cell = first + 1; cell < last; cell++)
+		arena->cell_taken_bytes[cell] += whole;
 }
 
 /* The boundary page gets one user more or less; true when that made it held, or free. */
