@@ -27,7 +27,7 @@ import plant  # noqa: E402  (beside this file)
 FLOORS = os.path.join(SOURCE, "fuzz", "floors.tsv")
 HEADER = "target\truns\tedges"
 PROGRAM_BYTES_MAX = 800  # fuzz/program.h
-RUNS = {"stack": 1500, "differential": 1500, "parser": 2000}
+RUNS = {"stack": 600, "differential": 1000, "parser": 1500}
 CANARY_SECONDS = 30
 AFL_SECONDS = 4
 AFL_TARGET = "slub-binary"
