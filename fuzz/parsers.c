@@ -247,6 +247,37 @@ static void write_import(struct import *import, struct memory_file *file)
 		fuzz_found("import", "what was resolved cannot be written: %s", error.text);
 }
 
+/* A source may free what is dead; the trace made of it never does, and reuses no id of what is live. */
+static void check_lives(const struct kmt_item *item, bool *is_live)
+{
+	for (uint32_t i = 0; i < item->event_count; i++) {
+		const struct kmt_event *event = &item->events[i];
+		bool begins = event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC,
+		     ends = event->op == KMT_FREE || event->op == KMT_PAGE_FREE;
+		if (begins ? is_live[event->object] : ends && !is_live[event->object])
+			fuzz_found("import", "id %" PRIu32 ": %s of what is %s", event->object, kmt_op_name(event->op),
+				   begins ? "live" : "dead");
+		if (begins || ends)
+			is_live[event->object] = begins;
+	}
+}
+
+static void read_import(const char *path)
+{
+	struct kml_error error = {0};
+	struct kmt_item item;
+	enum kmt_item_kind kind = KMT_ITEM_ERROR;
+	struct kmt_reader *reader = kmt_open(path, &error);
+	bool *is_live = reader ? calloc(kmt_reader_totals(reader)->objects + 1, sizeof *is_live) : NULL;
+
+	while (is_live && (kind = kmt_next(reader, &item, &error)) != KMT_ITEM_END && kind != KMT_ITEM_ERROR)
+		check_lives(&item, is_live);
+	if (kind != KMT_ITEM_END)
+		fuzz_found("import", "what was imported cannot be read: %s", error.text);
+	free(is_live);
+	kmt_close(reader);
+}
+
 /* Writing costs as much as all the rest and is less likely to fail: one input of so many, by its bytes. */
 enum { WRITTEN_ONE_IN = 8 };
 
@@ -267,10 +298,7 @@ static void run_import(import_source *source, const uint8_t *bytes, size_t byte_
 		refused_with_words("the import", &error);
 	} else if (is_written(bytes, byte_count)) {
 		write_import(import, &made);
-		struct kmt_reader *reader = kmt_open(made.path, &error);
-		if (!reader || !read_through(reader, &error))
-			fuzz_found("import", "what was imported cannot be read: %s", error.text);
-		kmt_close(reader);
+		read_import(made.path);
 	}
 	import_input_close(input);
 	import_destroy(import);
