@@ -14,10 +14,11 @@
 #include "kmemlab/support/random.h"
 
 enum {
-	RUN_MAX = 32,    /* operations inserted, repeated or spliced at once */
-	STACKED_MAX = 5, /* changes in one call */
-	CPUS = 16,       /* that an operation's byte can name */
-	SIZES_OWN = 4,   /* sizes that a swarm prefers */
+	RUN_MAX = 32,     /* operations inserted, repeated or spliced at once */
+	STACKED_MAX = 5,  /* changes in one call */
+	CPUS = 16,        /* that an operation's byte can name */
+	FRESH_ONE_IN = 8, /* changes: a program of its own, for what no small change of an old one leads to */
+	SIZES_OWN = 4,    /* sizes that a swarm prefers */
 };
 
 struct mutation {
@@ -329,14 +330,14 @@ static void change_setup(struct mutation *mutation)
 	}
 }
 
-/* All operations anew, all of one swarm; now and then on another setup. */
+/* All operations anew, all of one swarm; half of the time on a setup that is new as well. */
 static void change_all(struct mutation *mutation)
 {
 	mutation->ops = 1 + below(mutation, mutation->ops_max);
 	for (size_t i = 0; i < mutation->ops; i++)
 		make_op(mutation, op_at(mutation, i));
-	for (size_t changes = one_in(mutation, 2) ? 1 + below(mutation, 4) : 0; changes > 0; changes--)
-		change_setup(mutation);
+	for (size_t i = 0, fresh = below(mutation, 2); fresh && i < PROGRAM_SETUP_BYTES; i++)
+		mutation->bytes[i] = (uint8_t)next_random(mutation);
 }
 
 typedef void change(struct mutation *mutation);
@@ -352,7 +353,7 @@ static void change_once(struct mutation *mutation)
 
 	if (mutation->ops_max == 0)
 		change_setup(mutation);
-	else if (mutation->ops == 0 || one_in(mutation, 64))
+	else if (mutation->ops == 0 || one_in(mutation, FRESH_ONE_IN))
 		change_all(mutation);
 	else
 		changes[below(mutation, CHANGES)](mutation);
