@@ -17,7 +17,7 @@ case "$CC" in
 esac
 # shellcheck disable=SC2016 # $ORIGIN is the loader's word
 cmake -G Ninja -S "$source" -B "$WORK/kmemlab" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_COMPILER="$CC" -DCMAKE_C_FLAGS="$CFLAGS" \
-	-DCMAKE_EXE_LINKER_FLAGS="${LDFLAGS:-} -Wl,-rpath,\$ORIGIN/lib" -DKML_TESTS=OFF -DKML_FUZZING_ENGINE="$LIB_FUZZING_ENGINE" \
+	-DCMAKE_EXE_LINKER_FLAGS="${LDFLAGS:-}" -DCMAKE_BUILD_RPATH='$ORIGIN/lib' -DKML_TESTS=OFF -DKML_FUZZING_ENGINE="$LIB_FUZZING_ENGINE" \
 	-DKML_FUZZING_FEEDBACK="$feedback"
 cmake --build "$WORK/kmemlab" --target kmemlab-fuzz
 

@@ -17,6 +17,7 @@
 
 #include "allocators/registry.h"
 #include "allocators/registry_internal.h"
+#include "fuzz/feedback.h"
 #include "fuzz/program.h"
 #include "fuzz/repair.h"
 #include "kmemlab/support/error.h"
@@ -215,7 +216,9 @@ static void run_kmt(const struct fuzz_target *target, const uint8_t *bytes, size
 	struct kml_error error = {0};
 	(void)target;
 
+	feedback_hold();
 	struct repaired repaired = kmt_repair(bytes, byte_count);
+	feedback_restore();
 	struct kmt_reader *reader = kmt_open(file_of(&original, repaired.bytes, repaired.byte_count), &error);
 	if (reader && read_through(reader, &error)) {
 		kmt_rewind(reader, &error);
@@ -328,7 +331,8 @@ static char *text_of(const uint8_t *bytes, size_t byte_count)
 {
 	char *text = malloc(byte_count + 1);
 	KML_CHECK(text, "memory exhausted");
-	memcpy(text, bytes, byte_count);
+	if (byte_count)
+		memcpy(text, bytes, byte_count);
 	text[byte_count] = '\0';
 	return text;
 }
@@ -453,7 +457,7 @@ static void run_spec(const struct fuzz_target *target, const uint8_t *bytes, siz
  * Bytes to a plugin's parameter table: how many, config_bytes, then PARAM_BYTES each; behind them lines: what a user
  * writes behind the ':', then of each parameter its name, its default and its choices, joined by '|'.
  */
-enum { PARAMS_MAX = 6, CHOICES_MAX = 4, HEAD_BYTES = 3, PARAM_BYTES = 6 };
+enum { PARAMS_MAX = 6, CHOICES_MAX = 4, HEAD_BYTES = 3, PARAM_BYTES = 6, GIVEN_BYTES_MAX = 512 };
 
 struct hostile {
 	struct kml_param params[PARAMS_MAX + 1];
@@ -532,17 +536,19 @@ static void run_plugin(const struct fuzz_target *target, const uint8_t *bytes, s
 		registered.name = "hostile";
 		KML_CHECK(kml_registry_add(&registered), "the registry is full");
 	}
-	size_t count = byte_count >= HEAD_BYTES ? bytes[0] % (PARAMS_MAX + 1) : 0,
-	       head = HEAD_BYTES + count * PARAM_BYTES;
-	if (byte_count < head)
-		return;
-	char *text = text_of(bytes + head, byte_count - head), *lines = text;
-	char given[TEXT_BYTES_MAX] = "";
+	/* Missing bytes are 0. */
+	uint8_t head[HEAD_BYTES + PARAMS_MAX * PARAM_BYTES] = {0};
+	if (byte_count)
+		memcpy(head, bytes, byte_count < sizeof head ? byte_count : sizeof head);
+	size_t count = head[0] % (PARAMS_MAX + 1), head_bytes = HEAD_BYTES + count * PARAM_BYTES;
+	size_t text_bytes = byte_count > head_bytes ? byte_count - head_bytes : 0;
+	char *text = text_of(bytes + byte_count - text_bytes, text_bytes), *lines = text;
+	char given[GIVEN_BYTES_MAX];
 	snprintf(given, sizeof given, "hostile:%s", next_word(&lines, "\n", text + strlen(text)));
 	for (size_t i = 0; i < count; i++)
-		fill_param(&hostile, i, bytes + HEAD_BYTES + i * PARAM_BYTES, &lines);
+		fill_param(&hostile, i, head + HEAD_BYTES + i * PARAM_BYTES, &lines);
 	registered.params = hostile.params;
-	registered.config_bytes = (size_t)(bytes[1] << 3 | (bytes[2] & 7));
+	registered.config_bytes = (size_t)(head[1] << 3 | (head[2] & 7));
 	fresh = registered;
 	fresh.name = "fresh";
 	const struct kml_allocator *const exported[] = {&fresh, NULL};
