@@ -54,7 +54,7 @@ class Outcome:
             process = subprocess.Popen(words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stream,
                                        stderr=stream, start_new_session=True, preexec_fn=no_core)
         RUNNING.add(process.pid)
-        seen_seconds, used = watch(process.pid, limit_seconds)
+        seen_seconds, self.interrupted, used = watch(process.pid, limit_seconds)
         RUNNING.discard(process.pid)
         kill_group(process.pid)  # what it left behind
         process.returncode = self.status = os.waitstatus_to_exitcode(used[1])
@@ -77,12 +77,12 @@ def cpu_seconds(pid):
 
 
 def watch(pid, limit_seconds):
-    """Wait for a process; interrupt it at its limit of processor time, kill it when it will not end. (seconds seen, os.wait4)"""
+    """Wait for a process; interrupt it at its limit of processor time, kill it when it will not end. (seconds seen, interrupted?, os.wait4)"""
     seen_seconds, interrupted, wall_limit = 0, None, time.monotonic() + WALL_FACTOR * limit_seconds
     while True:
         used = os.wait4(pid, os.WNOHANG)
         if used[0] == pid:
-            return seen_seconds, used
+            return seen_seconds, interrupted is not None, used
         seen_seconds = max(seen_seconds, cpu_seconds(pid))
         now = time.monotonic()
         if interrupted is None and (seen_seconds > limit_seconds or now > wall_limit):
@@ -222,7 +222,7 @@ class Bench:
     def fails(self, binary, bug, path, folder):
         """The oracle that an input breaks in a program; "" when it passes."""
         outcome = Outcome([binary, path], folder, self.environment(bug), STUCK_SECONDS)
-        return "timeout" if outcome.status in (-signal.SIGINT, -signal.SIGKILL) else plant.oracle_of(outcome.printed, outcome.status)
+        return "timeout" if outcome.interrupted else plant.oracle_of(outcome.printed, outcome.status)
 
     def do(self, run):
         """One run; its row."""
