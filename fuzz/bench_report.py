@@ -72,7 +72,7 @@ def ratio_text(found, what):
         return f"{what} unknown"
     value = statistics.median_high(ratio for ratio, _ in found)
     is_exact = all(exact for ratio, exact in found if ratio <= value)
-    return f"{what} {'' if is_exact else 'at least '}{value:.1f} times ({len(found)} bugs, {sum(not exact for _, exact in found)} with a lower bound)"
+    return f"{what} {'' if is_exact else 'at least '}{value:.2g} times ({len(found)} bugs, {sum(not exact for _, exact in found)} with a lower bound)"
 
 
 def summary(cells, bugs, engines):
