@@ -139,6 +139,7 @@ def run_afl(bench, binary, run, folder):
     environment = {**bench.environment(run.bug), **AFL_QUIETLY}
     if not bench.is_parser(run.bug):
         environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = os.path.join(bench.build("afl"), "libkmemlab-mutator.so")
+        environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
     words = ["afl-fuzz", "-i", seeds, "-o", os.path.join(folder, "afl"), "-s", str(FIRST_SEED + run.repeat),
              "-t", str(1000 * STUCK_SECONDS), "-m", "none", "--", binary]
     outcome = Outcome(words, folder, environment, bench.seconds)

@@ -116,6 +116,7 @@ def run_afl(build, name, folder, seconds):
     status, printed = run(["afl-fuzz", "-m", "none", "-t", "5000", "-G", str(PROGRAM_BYTES_MAX), "-V", str(seconds), "-i", seeds, "-o", out,
                            "--", program],
                           {"KML_FUZZ_TARGET": name, "AFL_CUSTOM_MUTATOR_LIBRARY": os.path.join(build, "libkmemlab-mutator.so"),
+                           "AFL_CUSTOM_MUTATOR_ONLY": "1",
                            "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1", "AFL_NO_UI": "1",
                            "AFL_BENCH_UNTIL_CRASH": "1", "AFL_FORKSRV_INIT_TMOUT": "60000"}, seconds + 60)
     try:

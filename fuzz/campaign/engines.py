@@ -216,6 +216,7 @@ class Afl(Session):
         environment.update({"AFL_SYNC_TIME": "1", "AFL_FORKSRV_INIT_TMOUT": "60000"})
         if self.target["bytes_max"]:
             environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(self.settings.afl_build.path("libkmemlab-mutator.so"))
+            environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
         if self.settings.plugin:
             environment["AFL_IGNORE_PROBLEMS"] = "1"  # the plugin may have coverage of its own, loaded late
         return environment
