@@ -159,6 +159,13 @@ def floors_tell(build, targets, floors, folder):
     return wrong
 
 
+def words_are_known(program):
+    """The dictionary of specs is the registry's."""
+    with open(os.path.join(SOURCE, "fuzz", "dictionaries", "spec.dict"), encoding="utf-8") as stream:
+        kept = stream.read()
+    return [] if run([program, "--words"])[1] == kept else ["fuzz/dictionaries/spec.dict is not what kmemlab-fuzz --words prints: write it anew"]
+
+
 def tell(name, wrong, note=""):
     print(f"{'FAILED' if wrong else 'ok':<7}{name:<26}{note}{'; '.join(wrong)}", flush=True)
     return bool(wrong)
@@ -170,6 +177,7 @@ def run_all(arguments, targets, floors, folder):
         running = {name: pool.submit(smoke, program, name, kind, floors.get(name, (RUNS[kind], 1)), folder)
                    for name, kind in targets.items() if kind != "canary"}
         checks = {"canary, libFuzzer": pool.submit(libfuzzer_finds_canary, program, folder)}
+        checks["dictionary"] = pool.submit(words_are_known, program)
         if arguments.afl:
             checks["canary, AFL++"] = pool.submit(afl_finds_canary, arguments.afl, folder)
             checks[f"{AFL_TARGET}, AFL++"] = pool.submit(afl_finds_nothing, arguments.afl, folder)

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "allocators/registry.h"
+#include "fuzz/canary.h"
 #include "fuzz/feedback.h"
 #include "fuzz/differential.h"
 #include "fuzz/harness.h"
@@ -45,6 +47,7 @@ static const char usage[] =
 	"                                seeds); of all targets without TARGET\n"
 	"  --stable FILE|FOLDER...       run each input twice: it must cover the same (in a build for an engine)\n"
 	"  --write-seeds FOLDER          the seed corpus of the target\n"
+	"  --words                       a dictionary of spec strings, from the registry\n"
 	"  --list                        targets: name, kind, stack\n";
 
 /* What a child tells its parent, whose end it may not live to see. */
@@ -477,6 +480,27 @@ static int list(void)
 	return 0;
 }
 
+/* Words of spec strings, as engines read them: fuzz/dictionaries/spec.dict. */
+static int print_words(void)
+{
+	size_t count;
+	const struct kml_allocator *const *all = kml_registry(&count);
+
+	printf("# Words of spec strings: kmemlab-fuzz --words.\n");
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(all[i]->name, fuzz_canary_register()) == 0)
+			continue;
+		printf("\"%s\"\n", all[i]->name);
+		for (const struct kml_param *param = all[i]->params; param && param->name; param++) {
+			printf("\"%s=%s\"\n", param->name, param->default_text);
+			for (const char *const *choice = param->choices;
+			     param->type == KML_PARAM_CHOICE && choice && *choice; choice++)
+				printf("\"%s=%s\"\n", param->name, *choice);
+		}
+	}
+	return 0;
+}
+
 struct folder {
 	const char *path;
 	size_t written;
@@ -518,6 +542,8 @@ int fuzz_standalone(int argument_count, char **arguments)
 
 	if (strcmp(word, "--list") == 0)
 		return list();
+	if (strcmp(word, "--words") == 0)
+		return print_words();
 	if (strcmp(word, "--speed") == 0)
 		return run_speed(rest, rest_count);
 	if (strcmp(word, "--help") == 0)
