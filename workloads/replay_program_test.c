@@ -143,7 +143,7 @@ static void expect_failure(const struct replay_result *result, const char *text)
 	}
 #define FREE(id)                                                                                                       \
 	{                                                                                                              \
-		.op = KMT_FREE, .object = id, .cache = KMT_NO_CACHE, NO_PLACE                                          \
+		.op = KMT_FREE, .object = (id), .cache = KMT_NO_CACHE, NO_PLACE                                        \
 	}
 #define MISUSE(id, kind, offset)                                                                                       \
 	{                                                                                                              \

@@ -305,7 +305,8 @@ BUDDY_ALWAYS_INLINE uint32_t buddy_child_class(const struct buddy_heap *heap, ui
 BUDDY_ALWAYS_INLINE uint64_t buddy_child_offset(const struct buddy_heap *heap, uint32_t class, uint32_t child,
 						enum buddy_shape shape)
 {
-	return shape == BUDDY_HALVES ? (uint64_t)child << (class - 1) : heap->table.split[class].offset_units[child];
+	return shape == BUDDY_HALVES ? (uint64_t)child << (class - 1) % 64
+				     : heap->table.split[class].offset_units[child];
 }
 
 BUDDY_ALWAYS_INLINE uint64_t buddy_units_for(const struct buddy_heap *heap, uint64_t size_bytes)

@@ -43,6 +43,8 @@ static inline uint64_t kml_hashmap_slot(const struct kml_hashmap *map, uint64_t 
 {
 	uint64_t slot = kml_hash64(key) & map->mask;
 
+	/* The analyser does not see that memset filled the values. */
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
 	while (map->values[slot] != KML_HASHMAP_NONE && map->keys[slot] != key)
 		slot = (slot + 1) & map->mask;
 	return slot;
