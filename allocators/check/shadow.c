@@ -16,6 +16,7 @@
 
 #include "allocators/check/ordered_set.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/poison.h"
 #include "kmemlab/support/random.h"
 
 #define PATTERN_WHOLE_BYTES 512u /* blocks up to this size are filled whole */
@@ -312,6 +313,13 @@ static bool check_place(struct kml_shadow *shadow, uint16_t flags, const struct 
 				"block at %" PRIu64 " of %" PRIu64 " bytes meets the live block at %" PRIu64
 				" of %" PRIu64 " bytes",
 				grant->address, grant->granted_bytes, below->live.address, below->live.granted_bytes);
+		return false;
+	}
+	if (has_contents(shadow) && kml_is_poisoned(shadow->arena->base + grant->address, grant->granted_bytes)) {
+		kml_reports_add(&shadow->reports, KML_INVARIANT_INSIDE,
+				"block at %" PRIu64 " of %" PRIu64
+				" bytes lies in memory that was not taken from the arena",
+				grant->address, grant->granted_bytes);
 		return false;
 	}
 	return true;

@@ -4,7 +4,9 @@
 #ifndef KMEMLAB_POISON_H
 #define KMEMLAB_POISON_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -38,6 +40,18 @@ static inline void kml_unpoison(const void *memory, size_t size_bytes)
 #else
 	(void)memory;
 	(void)size_bytes;
+#endif
+}
+
+/* Whether some byte is; never without AddressSanitizer. */
+static inline bool kml_is_poisoned(const void *memory, size_t size_bytes)
+{
+#if KML_HAS_ADDRESS_SANITIZER
+	return __asan_region_is_poisoned((void *)(uintptr_t)memory, size_bytes) != NULL;
+#else
+	(void)memory;
+	(void)size_bytes;
+	return false;
 #endif
 }
 
