@@ -21,6 +21,7 @@
 #include "allocators/check/invariants.h"
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/poison.h"
 #include "kmemlab/support/random.h"
 
 #define PAGE_BYTES 4096u
@@ -32,7 +33,8 @@
 
 #define PAGE_UNIT_ARENA (16ull * 1024 * MIB) /* larger arenas are cut into pages, not into 16 bytes */
 
-#define PROGRAM_STEPS 3000u
+/* With sanitizers a step costs ten times as much; the whole length runs without. */
+#define PROGRAM_STEPS (KML_HAS_ADDRESS_SANITIZER ? 1200u : 3000u)
 #define SHORT_PROGRAM_STEPS 1000u
 #define LIVE_MAX 600u
 #define DEEP_CHECK_STEPS 100u
