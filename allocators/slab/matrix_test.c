@@ -189,8 +189,12 @@ static uint32_t turn;
 
 static void replay_both(const char *spec_text)
 {
+	uint32_t mine = turn++;
 	replay_beginning(small_trace, spec_text, UINT32_MAX, 1);
-	struct kmt_reader *reader = open_shipped(turn++ % SHIPPED);
+	/* What was live at the start costs seconds with sanitizers: there every third stack, but each of the traces. */
+	if (KML_HAS_ADDRESS_SANITIZER && mine % 3 != 0)
+		return;
+	struct kmt_reader *reader = open_shipped(mine % SHIPPED);
 	replay_beginning(reader, spec_text, RECORDED_EVENTS, 1);
 	kmt_close(reader);
 }
