@@ -60,6 +60,14 @@ void replay_fail(struct replay *replay, const struct kmt_event *event, const cha
 		kml_fail(&result->check_error, "after event %" PRIu64 ": %s", replay->position, message);
 }
 
+void replay_fail_free(struct replay *replay, const struct kmt_event *event, uint64_t granted_bytes, uint64_t address,
+		      enum kml_status status)
+{
+	replay_fail(replay, event, "status: %s refused to free its block of %" PRIu64 " bytes at %" PRIu64 "%s: %s",
+		    replay->allocator->name, granted_bytes, address, event ? "" : " at the end",
+		    kml_status_name(status));
+}
+
 /* ---------------------------------------------------------------------------------------------- the books */
 
 static inline uint64_t requested_now(const struct replay *replay)
@@ -318,9 +326,7 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 	}
 	enum kml_status status = replay_call_free(replay, &release);
 	if (status != KML_OK) {
-		replay_fail(replay, event, "%s refused to free its block of %" PRIu64 " bytes at %" PRIu64 ": %s",
-			    replay->allocator->name, (uint64_t)slot->granted_bytes, slot->address,
-			    kml_status_name(status));
+		replay_fail_free(replay, event, slot->granted_bytes, slot->address, status);
 		return;
 	}
 	replay->result->frees++;

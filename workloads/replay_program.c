@@ -74,14 +74,6 @@ static bool aim_misuse(const struct replay *replay, const struct kmt_event *even
 	}
 }
 
-/* The other name of a merged cache is as good as its own (shadow.c): one of the two has no figures then. */
-static bool may_be_merged(const struct replay *replay, uint32_t cache)
-{
-	struct kml_cache_stats stats = {0};
-	return cache != KMT_NO_CACHE && replay->allocator->cache_stats &&
-	       replay->allocator->cache_stats(replay->heap, cache, &stats) && !stats.name;
-}
-
 void replay_feed_misuse(struct replay *replay, const struct kmt_event *event)
 {
 	struct slot *slot = &replay->slots[event->object];
@@ -95,9 +87,9 @@ void replay_feed_misuse(struct replay *replay, const struct kmt_event *event)
 		replay->result->refused_frees++;
 		return;
 	}
-	bool merged = event->order == KMT_MISUSE_CACHE &&
-		      (may_be_merged(replay, event->cache) || may_be_merged(replay, slot->cache));
-	if (merged) {
+	bool may_be_merged =
+		event->order == KMT_MISUSE_CACHE && kml_shadow_may_be_merged(replay->heap, event->cache, slot->cache);
+	if (may_be_merged) {
 		replay->result->frees++;
 		replay_count_free(replay, slot);
 	} else if (!replay->shadow) /* the shadow has said so otherwise */
@@ -188,10 +180,7 @@ static void give_all_back(struct replay *replay, const struct kmt_event *event)
 			.address = grant->address, .cache = KML_NO_CACHE, .cpu = grant->cpu, .flags = grant->flags};
 		enum kml_status status = replay_call_free(replay, &release);
 		if (status != KML_OK) {
-			replay_fail(replay, event,
-				    "status: %s refused to free its block of %" PRIu64 " bytes at %" PRIu64 ": %s",
-				    replay->allocator->name, grant->granted_bytes, grant->address,
-				    kml_status_name(status));
+			replay_fail_free(replay, event, grant->granted_bytes, grant->address, status);
 			return;
 		}
 		replay->live_blocks--;
@@ -224,10 +213,7 @@ static void free_slot(struct replay *replay, struct slot *slot)
 	if (status == KML_OK)
 		replay_count_free(replay, slot);
 	else
-		replay_fail(replay, NULL,
-			    "status: %s refused to free its block of %" PRIu64 " bytes at %" PRIu64 " at the end: %s",
-			    replay->allocator->name, (uint64_t)slot->granted_bytes, slot->address,
-			    kml_status_name(status));
+		replay_fail_free(replay, NULL, slot->granted_bytes, slot->address, status);
 }
 
 static void free_all(struct replay *replay)

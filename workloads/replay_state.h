@@ -105,6 +105,9 @@ static inline bool replay_is_recorded_slab_page(const struct replay *replay, con
 /* A broken promise of the allocator: the replay ends here, and the event (or, of NULL, the position) is named. */
 void replay_fail(struct replay *replay, const struct kmt_event *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4), noinline));
+/* A live block that its allocator would not free; an event of NULL: at the end. */
+void replay_fail_free(struct replay *replay, const struct kmt_event *event, uint64_t granted_bytes, uint64_t address,
+		      enum kml_status status);
 /* Through the shadow where there is one. */
 struct kml_grant replay_call_alloc(struct replay *replay, const struct kml_request *request);
 enum kml_status replay_call_free(struct replay *replay, const struct kml_release *release);

@@ -435,22 +435,25 @@ static bool is_wrong_cache(const struct kml_shadow *shadow, const struct kml_liv
 }
 
 /* An index without figures: of a cache that is merged into another, closed, or never opened. */
-static bool has_no_figures(const struct kml_shadow *shadow, uint32_t cache)
+static bool has_no_figures(const struct kml_heap *heap, uint32_t cache)
 {
-	const struct kml_allocator *allocator = shadow->heap->allocator;
 	struct kml_cache_stats stats = {0};
-	if (allocator->cache_stats == NULL || cache == KML_NO_CACHE)
+	if (heap->allocator->cache_stats == NULL || cache == KML_NO_CACHE)
 		return false;
-	return allocator->cache_stats(shadow->heap, cache, &stats) && stats.name == NULL;
+	return heap->allocator->cache_stats(heap, cache, &stats) && stats.name == NULL;
 }
 
-/* The other name of a merged cache is as good as its own. */
+bool kml_shadow_may_be_merged(const struct kml_heap *heap, uint32_t cache, uint32_t other)
+{
+	return has_no_figures(heap, cache) || has_no_figures(heap, other);
+}
+
 static bool is_expected(const struct kml_shadow *shadow, const struct kml_live_block *block, uint32_t cache,
 			enum kml_status status)
 {
 	if (!is_wrong_cache(shadow, block, cache))
 		return status == KML_OK;
-	bool may_be_merged = has_no_figures(shadow, cache) || has_no_figures(shadow, block->live.cache);
+	bool may_be_merged = kml_shadow_may_be_merged(shadow->heap, cache, block->live.cache);
 	return status == KML_WRONG_CACHE || (status == KML_OK && may_be_merged);
 }
 

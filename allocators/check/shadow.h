@@ -62,6 +62,12 @@ struct kml_grant kml_shadow_alloc(struct kml_shadow *shadow, const struct kml_re
 /* The allocator's free, checked; also for deliberate misuse, whose answer is checked too. */
 enum kml_status kml_shadow_free(struct kml_shadow *shadow, const struct kml_release *release);
 
+/*
+ * Whether an object of one of these caches may be freed into the other: the other name of a merged cache is as good as
+ * its own, and one of the two has no figures then. O(1).
+ */
+bool kml_shadow_may_be_merged(const struct kml_heap *heap, uint32_t cache, uint32_t other);
+
 /* True while nothing is reported; else false and *error (may be NULL) is the first report. */
 bool kml_shadow_ok(const struct kml_shadow *shadow, struct kml_error *error);
 

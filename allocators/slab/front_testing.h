@@ -18,6 +18,7 @@
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
 #include "allocators/slab/object_heap.h"
+#include "allocators/tests/faults.h"
 #include "kmemlab/support/poison.h"
 #include "kmemlab/support/random.h"
 
@@ -144,24 +145,6 @@ static inline void fill_arena(struct kml_arena *arena, int byte)
 	kml_arena_take(arena, 0, arena->size_bytes);
 	memset(arena->base, byte, arena->size_bytes);
 	kml_arena_give(arena, 0, arena->size_bytes);
-}
-
-/* True when a child that runs `stray` dies of SIGSEGV, or is ended by AddressSanitizer. */
-static inline bool faults(void (*stray)(void *context), void *context)
-{
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		signal(SIGSEGV, SIG_DFL);
-		if (freopen("/dev/null", "w", stderr) == NULL)
-			_exit(0);
-		stray(context);
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	return (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) ||
-	       (KML_HAS_ADDRESS_SANITIZER && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0));
 }
 
 /* ----------------------------------------------------------------------------------------- every strategy, every

@@ -115,12 +115,6 @@ static void an_area_needs_no_run_on_any_stack(void **state)
  */
 
 /* What is there: the child has an area in common with us. */
-static void write_there(void *context)
-{
-	volatile uint8_t *byte = context;
-	*byte = *byte;
-}
-
 static void guards(const char *spec_text)
 {
 	struct test_stack test;
@@ -131,18 +125,18 @@ static void guards(const char *spec_text)
 	uint64_t second_end = second + test.allocator->usable(test.heap, second);
 	assert_int_equal(second, first_end + TEST_PAGE);
 	uint8_t *base = test.arena->base;
-	assert_false(faults(write_there, base + first));
-	assert_false(faults(write_there, base + first_end - 1));
-	assert_false(faults(write_there, base + second));
-	assert_true(faults(write_there, base + first - 1));
-	assert_true(faults(write_there, base + first_end));
-	assert_true(faults(write_there, base + second - 1));
-	assert_true(faults(write_there, base + second_end));
+	assert_false(faults(touch_byte, base + first));
+	assert_false(faults(touch_byte, base + first_end - 1));
+	assert_false(faults(touch_byte, base + second));
+	assert_true(faults(touch_byte, base + first - 1));
+	assert_true(faults(touch_byte, base + first_end));
+	assert_true(faults(touch_byte, base + second - 1));
+	assert_true(faults(touch_byte, base + second_end));
 	/* And after the free. */
 	stack_must_free(&test, first);
-	assert_true(faults(write_there, base + first));
-	assert_true(faults(write_there, base + first_end - 1));
-	assert_false(faults(write_there, base + second));
+	assert_true(faults(touch_byte, base + first));
+	assert_true(faults(touch_byte, base + first_end - 1));
+	assert_false(faults(touch_byte, base + second));
 	stack_must_free(&test, second);
 	stack_check_whole(&test);
 	stack_close(&test);
@@ -450,7 +444,7 @@ static void the_arena_is_as_it_was_after_a_heap_with_areas(void **state)
 	uint64_t area = stack_must_alloc(&test, area_request(5 * TEST_PAGE));
 	kml_shadow_destroy(test.shadow);
 	kml_stack_destroy(&test.stack);
-	assert_true(faults(write_there, test.arena->base + area));
+	assert_true(faults(touch_byte, test.arena->base + area));
 	for (uint64_t page = 0; page < TEST_MIB / TEST_PAGE; page++)
 		assert_null(test.arena->pages[page].owner);
 	fill_arena(test.arena, 0x77);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "allocators/arena.h"
+#include "allocators/tests/faults.h"
 #include "kmemlab/support/poison.h"
 #include "kmemlab/support/random.h"
 
@@ -284,24 +285,9 @@ static void a_window_without_memory(void **state)
 	kml_arena_destroy(arena);
 }
 
-/* Does a child process that reads and writes the byte at an address end by it? */
 static bool access_is_caught(const struct kml_arena *arena, uint64_t address)
 {
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		signal(SIGSEGV, SIG_DFL);
-		if (freopen("/dev/null", "w", stderr) == NULL)
-			_exit(0);
-		volatile uint8_t *byte = arena->base + address;
-		*byte = (uint8_t)(*byte + 1);
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	bool is_fault = WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
-	bool is_report = KML_HAS_ADDRESS_SANITIZER && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
-	return is_fault || is_report;
+	return faults(touch_byte, arena->base + address);
 }
 
 /* Where nothing is shown, in front of the window, before and behind a run: a stray access faults. Also in an arena that
