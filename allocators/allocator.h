@@ -269,6 +269,8 @@ enum kml_param_type {
 	KML_PARAM_NUMBER, /* uint64_t */
 	KML_PARAM_CHOICE, /* uint32_t; index in `choices` */
 	KML_PARAM_SIZES,  /* struct kml_sizes; joined by '+', ascending, as in 64k+128k+256k */
+	KML_PARAM_REAL,   /* double; not negative */
+	KML_PARAM_TEXT,   /* const char *; of workloads only: a path, a spec */
 };
 
 #define KML_SIZES_MAX 32u
@@ -283,7 +285,7 @@ struct kml_param {
 	enum kml_param_type type;
 	size_t offset;
 	const char *default_text;   /* parsed like the user's own text */
-	uint64_t minimum, maximum;  /* inclusive; of SIZE, NUMBER and each of SIZES */
+	uint64_t minimum, maximum;  /* inclusive; of SIZE, NUMBER, REAL and each of SIZES */
 	const char *const *choices; /* of CHOICE; NULL at its end */
 	const char *help;           /* one line */
 };

@@ -53,6 +53,10 @@ static size_t value_bytes(enum kml_param_type type, size_t *align_bytes)
 		return sizeof(uint32_t);
 	case KML_PARAM_SIZES:
 		return sizeof(struct kml_sizes);
+	case KML_PARAM_REAL:
+		return sizeof(double);
+	case KML_PARAM_TEXT: /* a stack's texts do not outlive its parsing */
+		break;
 	}
 	return 0;
 }

@@ -501,6 +501,7 @@ static void check_config(const struct kml_param *param, const void *config)
 	const void *place = (const char *)config + param->offset;
 	uint64_t value;
 	uint32_t choice, choices = 0;
+	double real;
 
 	switch (param->type) {
 	case KML_PARAM_SIZE:
@@ -520,6 +521,13 @@ static void check_config(const struct kml_param *param, const void *config)
 	case KML_PARAM_SIZES:
 		if (((const struct kml_sizes *)place)->count > KML_SIZES_MAX)
 			fuzz_found("parameter-range", "%s: too many sizes", param->name);
+		return;
+	case KML_PARAM_REAL:
+		memcpy(&real, place, sizeof real);
+		if (!(real >= (double)param->minimum && real <= (double)param->maximum))
+			fuzz_found("parameter-range", "%s: %g", param->name, real);
+		return;
+	case KML_PARAM_TEXT:
 		return;
 	}
 }

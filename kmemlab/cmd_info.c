@@ -19,6 +19,7 @@
 #include "kmemlab/command.h"
 #include "kmemlab/support/error.h"
 #include "traces/kmt/kmt.h"
+#include "workloads/generate/generate.h"
 
 enum { OPTION_CACHES = 256, OPTION_EVENTS, OPTION_FROM, OPTION_LIMIT, OPTION_CSV, OPTION_SNAPSHOTS, OPTION_JSON };
 
@@ -651,7 +652,7 @@ int cmd_info(int argc, char **argv)
 	if (status)
 		return status;
 	signal(SIGPIPE, SIG_IGN); /* `| head` is no error: main tells a closed pipe from a full disk */
-	struct kmt_reader *reader = kmt_open(arguments.path, &error);
+	struct kmt_reader *reader = workload_open(arguments.path, NULL, &error);
 	if (!reader)
 		return kml_report(&error, KML_EXIT_USAGE);
 	bool ok = arguments.events      ? show_events(reader, &arguments, &error)

@@ -7,6 +7,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/params_text.h"
 #include "kmemlab/options.h"
 
 enum { OPTION_PLUGIN = 256, OPTION_JSON };
@@ -57,44 +58,18 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-static void print_choices(const struct kml_param *param)
-{
-	for (uint32_t i = 0; param->choices[i]; i++)
-		printf("%s%s", i ? "|" : "", param->choices[i]);
-}
-
-static void print_param(const struct kml_param *param)
-{
-	printf("    %s=", param->name);
-	switch (param->type) {
-	case KML_PARAM_SIZE:
-		fputs("SIZE", stdout);
-		break;
-	case KML_PARAM_NUMBER:
-		printf("%llu..%llu", (unsigned long long)param->minimum, (unsigned long long)param->maximum);
-		break;
-	case KML_PARAM_CHOICE:
-		print_choices(param);
-		break;
-	case KML_PARAM_SIZES:
-		fputs("SIZE+SIZE...", stdout);
-		break;
-	}
-	printf("  (default %s)  %s\n", *param->default_text ? param->default_text : "none", param->help);
-}
-
 static void print_allocator(const struct kml_allocator *allocator)
 {
 	printf("%s - %s (%s)\n    %s\n    %s\n", allocator->name, allocator->title,
 	       allocator->layer == KML_LAYER_PAGES ? "pages" : "objects", allocator->summary, allocator->citation);
 	for (const struct kml_param *param = allocator->params; param && param->name; param++)
-		print_param(param);
+		kml_print_param(param);
 	putchar('\n');
 }
 
 static cJSON *param_json(const struct kml_param *param)
 {
-	static const char *const types[] = {"size", "number", "choice", "sizes"};
+	static const char *const types[] = {"size", "number", "choice", "sizes", "real", "text"};
 	cJSON *object = cJSON_CreateObject();
 	cJSON_AddStringToObject(object, "name", param->name);
 	cJSON_AddStringToObject(object, "type", types[param->type]);

@@ -12,6 +12,7 @@
 #include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "workloads/figures.h"
+#include "workloads/generate/generate.h"
 #include "workloads/replay.h"
 #include "workloads/scan.h"
 
@@ -294,7 +295,7 @@ static int replay_program(struct arguments *arguments)
 static int replay_trace(struct arguments *arguments)
 {
 	struct kml_error error;
-	struct kmt_reader *reader = kmt_open(arguments->trace, &error);
+	struct kmt_reader *reader = workload_open(arguments->trace, arguments->allocator, &error);
 	if (!reader)
 		return kml_report(&error, KML_EXIT_USAGE);
 	kml_fail(&error, "which allocator? Give --allocator SPEC ('kmemlab list' shows all)");

@@ -32,6 +32,7 @@
 #include "kmemlab/support/progress.h"
 #include "workloads/cell.h"
 #include "workloads/figures.h"
+#include "workloads/generate/generate.h"
 #include "workloads/jobs.h"
 
 enum { LISTS_MAX = 256, CHILD_OK = 0, CHILD_CANNOT_WRITE = 3 };
@@ -276,8 +277,15 @@ static bool find_traces(struct plan *plan, struct kml_error *error)
 	return true;
 }
 
+/* Part of the names of files: of a workload's spec the punctuation is not. */
 static void name_trace(struct trace *trace)
 {
+	if (workload_is_spec(trace->path)) {
+		snprintf(trace->name, sizeof trace->name, "%s", trace->path);
+		for (char *at = trace->name; (at = strpbrk(at, ":,/=")); at++)
+			*at = '-';
+		return;
+	}
 	const char *base = strrchr(trace->path, '/');
 	snprintf(trace->name, sizeof trace->name, "%s", base ? base + 1 : trace->path);
 	char *suffix = strrchr(trace->name, '.');
@@ -287,7 +295,7 @@ static void name_trace(struct trace *trace)
 
 static bool scan_trace(struct trace *trace, struct kml_error *error)
 {
-	struct kmt_reader *reader = kmt_open(trace->path, error);
+	struct kmt_reader *reader = workload_open(trace->path, NULL, error);
 	if (!reader)
 		return false;
 	const char *hash = kmt_reader_hash(reader, error);

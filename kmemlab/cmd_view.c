@@ -11,6 +11,7 @@
 #include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "workloads/figures.h"
+#include "workloads/generate/generate.h"
 #include "workloads/orders.h"
 #include "workloads/replay.h"
 #include "workloads/survey.h"
@@ -414,7 +415,7 @@ int cmd_view(int argc, char **argv)
 	struct kml_spec *spec = kml_spec_parse(arguments.allocator, &error);
 	if (!spec)
 		return kml_report(&error, KML_EXIT_USAGE);
-	struct kmt_reader *reader = kmt_open(arguments.trace, &error);
+	struct kmt_reader *reader = workload_open(arguments.trace, arguments.allocator, &error);
 	status = reader ? view(&arguments, reader, spec) : kml_report(&error, KML_EXIT_USAGE);
 	kmt_close(reader);
 	kml_spec_free(spec);

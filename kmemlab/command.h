@@ -29,6 +29,7 @@ int cmd_demo(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
 int cmd_fidelity(int argc, char **argv);
 int cmd_fuzz(int argc, char **argv);
+int cmd_generate(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct kml_command commands[] = {
 	{"capture", "record the running kernel's allocations (root)", cmd_capture},
 	{"import", "turn ftrace text, perf.data, perf script text or snapshots into a .kmt", cmd_import},
 	{"info", "what a .kmt holds: origin, caches, events, quirks", cmd_info},
+	{"generate", "make a workload: distributions, scenarios, worst cases", cmd_generate},
 	{"replay", "one trace on one allocator stack", cmd_replay},
 	{"run", "many traces on many stacks: CSV files, figures, a summary table", cmd_run},
 	{"fidelity", "does a stack end where the recorded kernel ended: slabs predicted and actual", cmd_fidelity},

@@ -10,6 +10,7 @@
 
 #include "kmemlab/support/error.h"
 #include "workloads/figures.h"
+#include "workloads/generate/generate.h"
 #include "workloads/orders.h"
 
 #define KEY "trace,allocator,level,"
@@ -377,7 +378,7 @@ static bool run_stack(struct cell_run *run, struct kmt_reader *reader, const str
 	    !replay_smallest_arena_from(reader, spec, &options, cell->peak_requested_bytes, &smallest_bytes, error))
 		return false;
 	if (options.arena_bytes == 0)
-		options.arena_bytes = replay_auto_arena(cell->peak_granted_bytes);
+		options.arena_bytes = replay_auto_arena(kmt_reader_origin(reader), cell->peak_granted_bytes);
 	if (looks && cell->in_smallest && smallest_bytes > 0)
 		options.arena_bytes = smallest_bytes;
 	if (!replay_run(reader, spec, &options, observe, observe_snapshot, run, &result, error))
@@ -399,7 +400,7 @@ static bool run_cell(const struct cell *cell, FILE *const streams[CELL_FILES], s
 	struct kml_spec *spec = kml_spec_parse(cell->spec_text, error);
 	if (!spec)
 		return false;
-	struct kmt_reader *reader = kmt_open(cell->trace_path, error);
+	struct kmt_reader *reader = workload_open(cell->trace_path, cell->spec_text, error);
 	bool done = false;
 	if (reader) {
 		struct cell_run run = {

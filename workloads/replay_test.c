@@ -203,8 +203,10 @@ static void the_automatic_arena_is_twice_the_recorded_peak(void **state)
 	add_object(&trace, 1, 1);
 	struct kmt_reader *reader = test_trace_end(&trace);
 	assert_int_equal(replay(reader, "binary", 0).arena_bytes, 12 << 20);
-	assert_int_equal(replay_auto_arena(4 << 20), 8 << 20);
-	assert_int_equal(replay_auto_arena(1), 4 << 20);
+	const struct kmt_origin recorded = {0}, made_for = {.arena_bytes = 12345};
+	assert_int_equal(replay_auto_arena(&recorded, 4 << 20), 8 << 20);
+	assert_int_equal(replay_auto_arena(&recorded, 1), 4 << 20);
+	assert_int_equal(replay_auto_arena(&made_for, 1), 12345);
 	test_trace_close(&trace, reader);
 }
 

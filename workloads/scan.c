@@ -38,8 +38,10 @@ uint64_t replay_page_bytes(uint32_t page_bytes, uint64_t size_bytes)
 	return bytes < size_bytes ? 0 : bytes;
 }
 
-uint64_t replay_auto_arena(uint64_t peak_granted_bytes)
+uint64_t replay_auto_arena(const struct kmt_origin *origin, uint64_t peak_granted_bytes)
 {
+	if (origin->arena_bytes != 0)
+		return origin->arena_bytes;
 	if (peak_granted_bytes == 0)
 		return ARENA_STEP_BYTES;
 	if (peak_granted_bytes > UINT64_MAX / 4)

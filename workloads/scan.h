@@ -31,8 +31,11 @@ bool replay_scan(struct kmt_reader *reader, struct replay_scan *scan, struct kml
 bool replay_scan_caches(struct kmt_reader *reader, struct replay_scan *scan, struct kml_error *error);
 void replay_scan_free(struct replay_scan *scan);
 
-/* Twice the recorded peak in whole 4 MiB (the largest block of a kernel with 4 KiB pages), at least one. */
-uint64_t replay_auto_arena(uint64_t peak_granted_bytes);
+/*
+ * The arena that the trace was made for; else twice the recorded peak in whole 4 MiB (the largest block of a kernel
+ * with 4 KiB pages), at least one.
+ */
+uint64_t replay_auto_arena(const struct kmt_origin *origin, uint64_t peak_granted_bytes);
 
 /* replay_smallest_arena for a caller that has scanned the trace already. */
 bool replay_smallest_arena_from(struct kmt_reader *reader, const struct kml_spec *spec,

@@ -75,7 +75,7 @@ static bool find_roomy(struct search *search, uint64_t peak_requested_bytes, uin
 	struct replay_result result;
 	uint64_t most_bytes = (search->fails + 1) * search->page_bytes * PEAK_TIMES_MAX;
 	options.stop_at_failure = false;
-	options.arena_bytes = replay_auto_arena(peak_requested_bytes);
+	options.arena_bytes = replay_auto_arena(kmt_reader_origin(search->reader), peak_requested_bytes);
 	if (options.arena_bytes > most_bytes)
 		options.arena_bytes = most_bytes;
 	for (*held_pages = 0; options.arena_bytes <= most_bytes; options.arena_bytes *= 2) {

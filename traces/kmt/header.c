@@ -85,6 +85,8 @@ void kmt_header_encode(struct kmt_bytes *out, const struct kmt_origin *origin, c
 		kmt_put_varint(out, cache->objects_at_start);
 		kmt_put_varint(out, cache->flags);
 	}
+	if (origin->arena_bytes)
+		kmt_put_varint(out, origin->arena_bytes);
 }
 
 static uint32_t get_u32(struct kmt_bytes *in)
@@ -136,7 +138,8 @@ bool kmt_header_decode(struct kmt_bytes *in, struct kmt_origin *origin, struct k
 		cache_decode(in, &(*caches)[*count]);
 	if (in->bad)
 		return kml_fail(error, "the cache table is damaged at cache %u of %u", *count - 1, cache_count);
-	if (in->at != in->used)
+	origin->arena_bytes = in->at < in->used ? kmt_get_varint(in) : 0;
+	if (in->bad || in->at != in->used)
 		return kml_fail(error, "%zu bytes too many behind the cache table", in->used - in->at);
 	return kmt_header_check(origin, *caches, *count, error);
 }

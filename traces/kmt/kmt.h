@@ -104,6 +104,7 @@ struct kmt_origin {
 	uint64_t start_ns;        /* of the clock, at the first event */
 	uint64_t direct_map_base; /* virtual address of physical 0; 0 when it could not be known */
 	bool at_boot;             /* the stream begins with the allocators themselves */
+	uint64_t arena_bytes;     /* that it was made for (an adversary's); 0: none in particular */
 };
 
 struct kmt_cache {
@@ -193,12 +194,40 @@ struct kmt_snapshot {
 
 struct kmt_reader;
 
+enum kmt_item_kind { KMT_ITEM_EVENTS, KMT_ITEM_SNAPSHOT, KMT_ITEM_END, KMT_ITEM_ERROR };
+struct kmt_item {
+	enum kmt_item_kind kind;
+	const struct kmt_event *events; /* EVENTS; borrowed until the next call */
+	uint32_t event_count;
+	const struct kmt_snapshot *snapshot; /* SNAPSHOT; borrowed until the next call */
+};
+
 /*
  * NULL and *error naming file, block and mend. Checks header and footer; the path must be a regular file. The totals
  * may be relied on: what exceeds them is refused before it is given out.
  */
 struct kmt_reader *kmt_open(const char *path, struct kml_error *error);
 void kmt_close(struct kmt_reader *reader);
+/*
+ * Where events come from when not from a file: a generator. Everything is borrowed and outlives the reader; `close`
+ * (may be NULL) ends it. The same items come after every rewind.
+ */
+struct kmt_source {
+	const char *name; /* for messages and tables: the spec of a workload */
+	const struct kmt_origin *origin;
+	const struct kmt_cache *caches;
+	uint32_t cache_count;
+	/* As kmt_next: at most KMT_BLOCK_EVENTS events at once, borrowed until the next call. */
+	enum kmt_item_kind (*next)(void *context, struct kmt_item *item, struct kml_error *error);
+	bool (*rewind)(void *context, struct kml_error *error);
+	void (*close)(void *context);
+	void *context;
+};
+/*
+ * A reader of a source. One pass counts the totals first, so time is twice the source's; memory is the source's. The
+ * events are checked as those of a file are, in each pass. NULL and *error naming the event; the source is then closed.
+ */
+struct kmt_reader *kmt_open_source(const struct kmt_source *source, struct kml_error *error);
 /*
  * A reader of events in memory, without snapshots. Everything is borrowed and outlives it; nothing is copied. The
  * events are checked as those of a file are. NULL and *error naming the event. O(events).
@@ -210,18 +239,10 @@ struct kmt_reader *kmt_open_events(const struct kmt_origin *origin, const struct
 const struct kmt_origin *kmt_reader_origin(const struct kmt_reader *reader);
 const struct kmt_cache *kmt_reader_caches(const struct kmt_reader *reader, uint32_t *count);
 const struct kmt_totals *kmt_reader_totals(const struct kmt_reader *reader);
-const char *kmt_reader_path(const struct kmt_reader *reader); /* "program" for events in memory */
-/* XXH64 of the whole file as 16 hex digits: the trace's identity in manifests. NULL and *error when unreadable, or when
- * there is no file. O(file). */
+const char *kmt_reader_path(const struct kmt_reader *reader); /* the source's name; "program" for events in memory */
+/* XXH64 of the whole file, or of all that a source says of its events, as 16 hex digits: the trace's identity in
+ * manifests. NULL and *error when unreadable, or of events in memory. O(file). */
 const char *kmt_reader_hash(struct kmt_reader *reader, struct kml_error *error);
-
-enum kmt_item_kind { KMT_ITEM_EVENTS, KMT_ITEM_SNAPSHOT, KMT_ITEM_END, KMT_ITEM_ERROR };
-struct kmt_item {
-	enum kmt_item_kind kind;
-	const struct kmt_event *events; /* EVENTS; borrowed until the next call */
-	uint32_t event_count;
-	const struct kmt_snapshot *snapshot; /* SNAPSHOT; borrowed until the next call */
-};
 
 /*
  * The next block of events or snapshot, in stream order. Every event returned is valid: op known, order < 64, cpu,

@@ -488,8 +488,8 @@ static void test_origin_and_caches(void **state)
 	strcpy(names[8], "\x01\x1b[31m\t\n\"\\, \xc3\xa4\xe2\x82\xac\xff");
 	names[9][0] = '\0';
 	struct kmt_origin origin = {
-		"ftrace text", "Linux \xf0\x9f\x90\xa7",     long_text, "mono", "a\nb\x7f", KMT_CPUS_MAX, 65536,
-		UINT64_MAX,    UINT64_C(0xffff888000000000), true};
+		"ftrace text", "Linux \xf0\x9f\x90\xa7",     long_text, "mono",    "a\nb\x7f", KMT_CPUS_MAX, 65536,
+		UINT64_MAX,    UINT64_C(0xffff888000000000), true,      UINT64_MAX};
 	struct stream stream = {0};
 	struct kmt_event event = alloc_event(0, 0);
 	event.cpu = KMT_CPUS_MAX - 1;
@@ -520,7 +520,7 @@ static void test_origin_and_caches(void **state)
 	assert_int_equal(from->cpu_count, origin.cpu_count);
 	assert_int_equal(from->page_bytes, origin.page_bytes);
 	assert_true(from->start_ns == origin.start_ns && from->direct_map_base == origin.direct_map_base);
-	assert_true(from->at_boot);
+	assert_true(from->at_boot && from->arena_bytes == origin.arena_bytes);
 	assert_string_equal(kmt_reader_path(reader), path);
 	expect_stream(reader, &stream);
 	kmt_close(reader);

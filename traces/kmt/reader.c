@@ -4,7 +4,8 @@
  * Nothing in the file is believed before it is checked: a block's length against what the file still holds and its
  * kind's limit, its bytes against its checksum, each event against the header, everything together against the footer.
  *
- * Events in memory have a reader too: it checks and counts them once and hands out pointers into them.
+ * Events of a source (and those in memory, which are one) have a reader too: it checks and counts them in a pass of its
+ * own, and hands on what the source hands out.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +20,16 @@
 #include "kmemlab/support/planted.h"
 #include "traces/kmt/model.h"
 
+/* Events in memory as a source. */
+struct memory {
+	const struct kmt_event *events; /* borrowed */
+	uint64_t event_count, next;
+};
+
 struct kmt_reader {
-	char *path; /* NULL: events in memory */
+	char *path; /* NULL: of a source */
+	struct kmt_source source;
+	struct memory memory;
 	int file;
 	uint64_t file_bytes, footer_offset;
 	struct kmt_origin origin;
@@ -43,7 +52,6 @@ struct kmt_reader {
 	ZSTD_DCtx *context;
 	struct kmt_event *events; /* of a block */
 	uint32_t event_room;
-	const struct kmt_event *memory_events; /* borrowed */
 	struct kmt_snapshot snapshot;
 	char *label;
 };
@@ -281,45 +289,134 @@ struct kmt_reader *kmt_open(const char *path, struct kml_error *error)
 	return reader;
 }
 
-/* Check every event and count it. */
-static bool count_events(struct kmt_reader *reader, uint64_t event_count, struct kml_error *error)
+/* ------------------------------------------------------------------------------------------------ sources */
+
+/* Check the events of a block and count them. */
+static bool count_events(struct kmt_reader *reader, const struct kmt_item *item, struct kml_error *error)
 {
 	struct kml_error reason;
 	struct kmt_tally *tally = &reader->tally;
-	for (uint64_t i = 0; i < event_count; i++) {
-		if (!kmt_event_check(tally, &reader->memory_events[i], &reason))
-			return kml_fail(error, "program: event %" PRIu64 ": %s", i, reason.text);
-		kmt_tally_count(tally, &reader->memory_events[i]);
+	for (uint32_t i = 0; i < item->event_count; i++) {
+		if (!kmt_event_check(tally, &item->events[i], &reason))
+			return kml_fail(error, "%s: event %" PRIu64 ": %s", reader->source.name, tally->totals.events,
+					reason.text);
+		kmt_tally_count(tally, &item->events[i]);
 	}
-	reader->totals = tally->totals;
+	if (!tally->stated || kmt_tally_within(tally, &reason))
+		return true;
+	return kml_fail(error, "%s: the second pass gave other events than the first", reader->source.name);
+}
+
+static bool count_item(struct kmt_reader *reader, const struct kmt_item *item, struct kml_error *error)
+{
+	if (item->kind == KMT_ITEM_EVENTS)
+		return count_events(reader, item, error);
+	reader->tally.totals.snapshots += item->kind == KMT_ITEM_SNAPSHOT;
 	return true;
+}
+
+static enum kmt_item_kind next_of_source(struct kmt_reader *reader, struct kmt_item *item, struct kml_error *error)
+{
+	enum kmt_item_kind kind = reader->source.next(reader->source.context, item, error);
+	item->kind = kind;
+	/* What is in memory was checked, and does not change. */
+	if (reader->source.context == &reader->memory || count_item(reader, item, error))
+		return kind;
+	item->kind = KMT_ITEM_ERROR;
+	return KMT_ITEM_ERROR;
+}
+
+static bool rewind_source(struct kmt_reader *reader, struct kml_error *error)
+{
+	reader->tally = (struct kmt_tally){
+		.origin = &reader->origin, .cache_count = reader->cache_count, .stated = &reader->totals};
+	return reader->source.rewind(reader->source.context, error);
+}
+
+/* The pass that counts. */
+static bool count_source(struct kmt_reader *reader, struct kml_error *error)
+{
+	struct kmt_item item;
+	enum kmt_item_kind kind;
+	reader->tally = (struct kmt_tally){.origin = &reader->origin, .cache_count = reader->cache_count};
+	do {
+		kind = reader->source.next(reader->source.context, &item, error);
+		item.kind = kind;
+		if (kind == KMT_ITEM_ERROR || !count_item(reader, &item, error))
+			return false;
+	} while (kind != KMT_ITEM_END);
+	reader->totals = reader->tally.totals;
+	return rewind_source(reader, error);
+}
+
+static enum kmt_item_kind next_in_memory(void *context, struct kmt_item *item, struct kml_error *error)
+{
+	struct memory *memory = context;
+	uint64_t left = memory->event_count - memory->next;
+	(void)error;
+	item->events = memory->events + memory->next;
+	item->event_count = left < KMT_BLOCK_EVENTS ? (uint32_t)left : KMT_BLOCK_EVENTS;
+	memory->next += item->event_count;
+	return left > 0 ? KMT_ITEM_EVENTS : KMT_ITEM_END;
+}
+
+static bool rewind_memory(void *context, struct kml_error *error)
+{
+	((struct memory *)context)->next = 0;
+	(void)error;
+	return true;
+}
+
+static bool open_source(struct kmt_reader *reader, struct kml_error *error)
+{
+	struct kml_error reason;
+	const struct kmt_source *source = &reader->source;
+	reader->file = -1;
+	reader->origin = *source->origin;
+	reader->caches = (struct kmt_cache *)source->caches;
+	reader->cache_count = source->cache_count;
+	if (!kmt_header_check(source->origin, source->caches, source->cache_count, &reason))
+		return kml_fail(error, "%s: %s", source->name, reason.text);
+	return count_source(reader, error);
+}
+
+struct kmt_reader *kmt_open_source(const struct kmt_source *source, struct kml_error *error)
+{
+	struct kmt_reader *reader = calloc(1, sizeof *reader);
+	if (!reader) {
+		kml_fail(error, "memory exhausted");
+		if (source->close)
+			source->close(source->context);
+		return NULL;
+	}
+	reader->source = *source;
+	if (open_source(reader, error))
+		return reader;
+	kmt_close(reader);
+	return NULL;
 }
 
 struct kmt_reader *kmt_open_events(const struct kmt_origin *origin, const struct kmt_cache *caches,
 				   uint32_t cache_count, const struct kmt_event *events, uint64_t event_count,
 				   struct kml_error *error)
 {
-	struct kml_error reason;
-	if (!kmt_header_check(origin, caches, cache_count, &reason)) {
-		kml_fail(error, "program: %s", reason.text);
-		return NULL;
-	}
 	struct kmt_reader *reader = calloc(1, sizeof *reader);
 	if (!reader) {
 		kml_fail(error, "memory exhausted");
 		return NULL;
 	}
-	reader->file = -1;
-	reader->origin = *origin;
-	reader->caches = (struct kmt_cache *)caches;
-	reader->cache_count = cache_count;
-	reader->memory_events = events;
-	reader->tally = (struct kmt_tally){.origin = &reader->origin, .cache_count = cache_count};
-	if (!count_events(reader, event_count, error)) {
-		kmt_close(reader);
-		return NULL;
-	}
-	return reader;
+	reader->memory = (struct memory){.events = events, .event_count = event_count};
+	reader->source = (struct kmt_source){.name = "program",
+					     .origin = origin,
+					     .caches = caches,
+					     .cache_count = cache_count,
+					     .next = next_in_memory,
+					     .rewind = rewind_memory,
+					     .context = &reader->memory};
+	if (open_source(reader, error))
+		return reader;
+	kmt_close(reader);
+	return NULL;
 }
 
 void kmt_close(struct kmt_reader *reader)
@@ -327,6 +424,8 @@ void kmt_close(struct kmt_reader *reader)
 	if (!reader)
 		return;
 	if (!reader->path) {
+		if (reader->source.close)
+			reader->source.close(reader->source.context);
 		free(reader); /* the rest is borrowed */
 		return;
 	}
@@ -349,11 +448,9 @@ void kmt_close(struct kmt_reader *reader)
 
 bool kmt_rewind(struct kmt_reader *reader, struct kml_error *error)
 {
-	(void)error; /* nothing can fail: the file stays open */
-	if (!reader->path) {
-		reader->offset = 0;
-		return true;
-	}
+	if (!reader->path)
+		return rewind_source(reader, error);
+	/* Nothing can fail: the file stays open. */
 	kmt_model_reset(&reader->model);
 	for (enum kmt_snapshot_kind kind = 0; kind < KMT_SNAPSHOT_KINDS; kind++)
 		reader->last_snapshot[kind].used = 0;
@@ -383,17 +480,28 @@ const struct kmt_totals *kmt_reader_totals(const struct kmt_reader *reader)
 
 const char *kmt_reader_path(const struct kmt_reader *reader)
 {
-	return reader->path ? reader->path : "program";
+	return reader->path ? reader->path : reader->source.name;
+}
+
+/* Of its name, which tells all parameters and the seed, and of what came of it. */
+static const char *hash_source(struct kmt_reader *reader, struct kml_error *error)
+{
+	if (reader->source.context == &reader->memory) {
+		kml_fail(error, "program: events in memory have no file to hash");
+		return NULL;
+	}
+	uint64_t seed = XXH64(&reader->totals, sizeof reader->totals, KMT_VERSION);
+	uint64_t hash = XXH64(reader->source.name, strlen(reader->source.name), seed);
+	snprintf(reader->hash, sizeof reader->hash, "%016" PRIx64, hash);
+	return reader->hash;
 }
 
 const char *kmt_reader_hash(struct kmt_reader *reader, struct kml_error *error)
 {
 	if (reader->hash[0])
 		return reader->hash;
-	if (!reader->path) {
-		kml_fail(error, "program: events in memory have no file to hash");
-		return NULL;
-	}
+	if (!reader->path)
+		return hash_source(reader, error);
 	enum { CHUNK = 1 << 16 };
 	uint8_t *chunk = malloc(CHUNK);
 	XXH64_state_t *state = XXH64_createState();
@@ -531,24 +639,11 @@ static bool take_block(struct kmt_reader *reader, struct kmt_item *item, struct 
 	}
 }
 
-/* The next events in memory: no more at once than a block of a file holds. */
-static enum kmt_item_kind next_in_memory(struct kmt_reader *reader, struct kmt_item *item)
-{
-	uint64_t left = reader->totals.events - reader->offset;
-	if (left == 0)
-		return KMT_ITEM_END;
-	item->kind = KMT_ITEM_EVENTS;
-	item->events = reader->memory_events + reader->offset;
-	item->event_count = left < KMT_BLOCK_EVENTS ? (uint32_t)left : KMT_BLOCK_EVENTS;
-	reader->offset += item->event_count;
-	return KMT_ITEM_EVENTS;
-}
-
 enum kmt_item_kind kmt_next(struct kmt_reader *reader, struct kmt_item *item, struct kml_error *error)
 {
 	*item = (struct kmt_item){.kind = KMT_ITEM_END};
 	if (!reader->path)
-		return next_in_memory(reader, item);
+		return next_of_source(reader, item, error);
 	if (reader->at_end)
 		return KMT_ITEM_END;
 	if (!reader->failed && take_block(reader, item, &reader->failure))

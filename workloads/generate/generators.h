@@ -1,0 +1,9 @@
+/* generators.h - the generators there are, for registry.c. */
+#ifndef KMEMLAB_GENERATORS_H
+#define KMEMLAB_GENERATORS_H
+
+#include "workloads/generate/generate.h"
+
+extern const struct generator generator_long_lists;
+
+#endif
