@@ -600,8 +600,7 @@ static uint64_t choose_arena(const struct replay *replay, const struct replay_sc
 	}
 	if (replay->options->arena_bytes != 0)
 		return replay->options->arena_bytes;
-	return replay_auto_arena(kmt_reader_origin(replay->reader),
-				 scan->peak_granted_bytes[replay->options->level]);
+	return replay_auto_arena(kmt_reader_origin(replay->reader), scan->peak_granted_bytes[replay->options->level]);
 }
 
 static bool open_caches(struct replay *replay, const struct replay_scan *scan, struct kml_error *error)
