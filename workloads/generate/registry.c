@@ -4,7 +4,9 @@
 #include "workloads/generate/generators.h"
 
 static const struct generator *const table[] = {
-	&generator_long_lists,
+	&generator_dentry_storm, &generator_dma_mix,     &generator_fork_storm,   &generator_fragmentation,
+	&generator_limit,        &generator_long_lists,  &generator_optimistic,   &generator_page_cache,
+	&generator_pathological, &generator_pessimistic, &generator_socket_storm, &generator_task_leak,
 };
 
 const struct generator *const *generators(size_t *count)
