@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
@@ -21,6 +22,9 @@
 #define MIB (1024 * KIB)
 
 enum { MAP_CELLS = 64, MAP_ROWS_MAX = 4, LINE_MAX_COLUMNS = 64, NAMES = 26 };
+
+enum { OPTION_TIME = 256 };
+static bool shows_time;
 
 #define INDENT "            " /* below the map */
 
@@ -529,6 +533,133 @@ static bool demo_slabinfo(struct kml_error *error)
 	return done;
 }
 
+/* ------------------------------------------------------------------------------------------------------ vmalloc */
+
+enum { VMALLOC_PAGES = 256, VMALLOC_STAGE_PAGES = 4096, VMALLOC_PINNED_EVERY = 16, TIMED_CALLS = 2000 };
+#define VMALLOC_BYTES ((uint64_t)VMALLOC_PAGES * PAGE_BYTES)
+
+static struct kml_grant ask_as(const struct stage *stage, uint64_t size_bytes, uint16_t flags)
+{
+	struct kml_request request = {
+		.size_bytes = size_bytes, .recorded = KML_NO_ADDRESS, .cache = KML_NO_CACHE, .flags = flags};
+	return stage->heap->allocator->alloc(stage->heap, &request);
+}
+
+static void give_back_as(const struct stage *stage, uint64_t address, uint16_t flags)
+{
+	struct kml_release release = {.address = address, .cache = KML_NO_CACHE, .flags = flags};
+	enum kml_status status = stage->heap->allocator->free(stage->heap, &release);
+	KML_CHECK(status == KML_OK, "free of %llu: %s", (unsigned long long)address, kml_status_name(status));
+}
+
+/* All pages are taken, then all are freed but every so many-th. */
+static void pin_pages(const struct stage *stage)
+{
+	static uint64_t address[VMALLOC_STAGE_PAGES];
+	uint32_t taken = 0;
+	for (struct kml_grant grant; taken < VMALLOC_STAGE_PAGES; address[taken++] = grant.address) {
+		grant = ask_as(stage, PAGE_BYTES, KML_PAGES);
+		if (grant.status != KML_OK)
+			break;
+	}
+	for (uint32_t i = 0; i < taken; i++)
+		if (address[i] / PAGE_BYTES % VMALLOC_PINNED_EVERY != 0)
+			give_back_as(stage, address[i], KML_PAGES);
+}
+
+static uint64_t mark_of(uint64_t page)
+{
+	return 0x6b6d656d6c616221 + page;
+}
+
+/* Where in the arena the pages of an area are: each page is written through the area, and looked for. */
+static uint64_t count_runs(const struct stage *stage, uint64_t area, uint64_t *found)
+{
+	uint8_t *memory = stage->arena->base;
+	uint64_t runs = 0, mark;
+	for (uint64_t page = 0; page < VMALLOC_PAGES; page++) {
+		mark = mark_of(page);
+		memcpy(memory + area + page * PAGE_BYTES, &mark, sizeof mark);
+	}
+	*found = 0;
+	for (uint64_t at = 0, before = 0; at < stage->arena->size_bytes; at += PAGE_BYTES) {
+		if (stage->arena->pages[at / PAGE_BYTES].owner == NULL)
+			continue; /* free memory is not looked at */
+		memcpy(&mark, memory + at, sizeof mark);
+		if (mark - mark_of(0) >= VMALLOC_PAGES)
+			continue;
+		runs += *found == 0 || at != before + PAGE_BYTES;
+		before = at;
+		++*found;
+	}
+	return runs;
+}
+
+static double mean_ns(const struct stage *stage, uint16_t flags)
+{
+	struct timespec begin, end;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+	for (int i = 0; i < TIMED_CALLS; i++)
+		give_back_as(stage, ask_as(stage, VMALLOC_BYTES, flags).address, flags);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+	return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) / TIMED_CALLS;
+}
+
+/* On an empty arena, where both succeed; what whoever uses the memory pays is not in it. */
+static bool time_both(struct kml_error *error)
+{
+	struct stage stage;
+	if (!open_stage(&stage, "slub/binary", (uint64_t)VMALLOC_STAGE_PAGES * PAGE_BYTES, error))
+		return false;
+	double contiguous_ns = mean_ns(&stage, KML_KMALLOC | KML_CONTIGUOUS), area_ns = mean_ns(&stage, KML_VMALLOC);
+	printf("  Alloc and free of 1024k on an empty arena, mean of %d: kmalloc %.0f ns, vmalloc %.0f ns, %.0f times "
+	       "as\n"
+	       "  much, %.0f ns a page. (A process pays system calls where a kernel writes page tables.)\n",
+	       TIMED_CALLS, contiguous_ns, area_ns, area_ns / contiguous_ns, area_ns / VMALLOC_PAGES);
+	close_stage(&stage);
+	return true;
+}
+
+static bool show_area(const struct stage *stage)
+{
+	struct kml_stats before = stats_of(stage);
+	struct kml_grant refused = ask_as(stage, VMALLOC_BYTES, KML_KMALLOC | KML_CONTIGUOUS);
+	printf("  %s free, the largest block %s. kmalloc(1024k) fails: %s.\n", size_text(before.free_bytes).text,
+	       size_text(before.largest_free_bytes).text, kml_status_name(refused.status));
+	struct kml_grant area = ask_as(stage, VMALLOC_BYTES, KML_VMALLOC);
+	struct kml_stats after = stats_of(stage);
+	if (refused.status == KML_OK || area.status != KML_OK)
+		return false;
+	uint64_t found, runs = count_runs(stage, area.address, &found);
+	printf("  vmalloc(1024k) succeeds: %llu bytes in a row at %llu, behind the arena. A word written to each of "
+	       "its\n"
+	       "  pages is read back in the arena, in %llu pages that lie in %llu runs.\n\n",
+	       (unsigned long long)area.granted_bytes, (unsigned long long)area.address, (unsigned long long)found,
+	       (unsigned long long)runs);
+	printf("  Cost of the area: %llu requests to the page allocator instead of one, %llu splits, %llu bytes of "
+	       "books,\n"
+	       "  and a page of addresses that stays empty behind it.\n",
+	       (unsigned long long)found, (unsigned long long)(after.splits - before.splits),
+	       (unsigned long long)(after.metadata_bytes - before.metadata_bytes));
+	give_back_as(stage, area.address, KML_VMALLOC);
+	return true;
+}
+
+static bool demo_vmalloc(struct kml_error *error)
+{
+	struct stage stage;
+	if (!open_stage(&stage, "slub/binary", (uint64_t)VMALLOC_STAGE_PAGES * PAGE_BYTES, error))
+		return false;
+	printf("  All pages of 16 MiB are granted, then all are freed but every %dth:\n\n", VMALLOC_PINNED_EVERY);
+	pin_pages(&stage);
+	draw_density(&stage);
+	bool shown = show_area(&stage);
+	close_stage(&stage);
+	if (!shown)
+		return kml_fail(error, "vmalloc: it did not come as foretold");
+	return !shows_time || time_both(error);
+}
+
 struct example {
 	const char *name;
 	const char *title;
@@ -544,6 +675,7 @@ static const struct example examples[] = {
 	{"pages", "16 MiB in pages of 4 KiB: a request of 8 KiB and its free", demo_pages},
 	{"order", "9 pages get order 4: 7 pages wasted", demo_order},
 	{"fragmentation", "1 MiB contiguous fails while most memory is free", demo_fragmentation},
+	{"vmalloc", "kmalloc of 1 MiB fails, vmalloc of 1 MiB succeeds, page by page", demo_vmalloc},
 	{"slabinfo", "inode_cache 54321 55000 656 12 2: a line of /proc/slabinfo is 35.8 MiB, not 72", demo_slabinfo},
 };
 enum { EXAMPLES = sizeof examples / sizeof examples[0] };
@@ -578,6 +710,9 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case 'l':
 		arguments->list = true;
 		return 0;
+	case OPTION_TIME:
+		shows_time = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (!choose(arguments, value, &error))
 			argp_error(state, "%s", error.text);
@@ -587,7 +722,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	}
 }
 
-static const struct argp_option options[] = {{"list", 'l', NULL, 0, "List the examples", 0}, {0}};
+static const struct argp_option options[] = {
+	{"list", 'l', NULL, 0, "List the examples", 0},
+	{"time", OPTION_TIME, NULL, 0, "Measure too, where an example can (vmalloc); never the same twice", 0},
+	{0},
+};
 
 static const struct argp argp = {
 	options,
@@ -597,6 +736,7 @@ static const struct argp argp = {
 	"Examples:\n"
 	"  kmemlab demo\n"
 	"  kmemlab demo binary fragmentation\n"
+	"  kmemlab demo vmalloc --time\n"
 	"  kmemlab demo --list\n\n"
 	"In a map '|' starts a block, '#' is granted, a number is the size of a free block, '.' is too small for a "
 	"block.",

@@ -83,6 +83,10 @@ static const struct expectation expectations[] = {
 	  "Node 0, zone   Normal     32     32     32     32     32     32     32      0      0      0      0 \n",
 	  /* (1000 - (1000 + 4064*1000/256)/224)/1000, mm/vmstat.c */
 	  "unusable_index 1.000", "extfrag_index 0.925"}},
+	{"vmalloc",
+	 /* 4096 pages less one in 16 are free; a run between two of them has 15: no block of more than 8 */
+	 {"15360k free, the largest block 32k", "kmalloc(1024k) fails: no contiguous run", "vmalloc(1024k) succeeds",
+	  "1048576 bytes in a row", "in 256 pages", "256 requests to the page allocator"}},
 	{"slabinfo",
 	 {"54321     55000       656        12         2", "4584 slabs", "9168 pages", "35.8 MiB",
 	  "9200 slabs and 72 MiB", "71.6 MiB", "55000 / 6 = 9167", "54321 live",

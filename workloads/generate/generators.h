@@ -16,5 +16,6 @@ extern const struct generator generator_pathological;
 extern const struct generator generator_pessimistic;
 extern const struct generator generator_socket_storm;
 extern const struct generator generator_task_leak;
+extern const struct generator generator_vmalloc;
 
 #endif

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocators/registry.h"
 #include "workloads/generate/kernel_caches.h"
 #include "workloads/generate/process.h"
+#include "workloads/replay.h"
 
 struct counts {
 	int64_t live[KERNEL_CACHES], peak[KERNEL_CACHES];
@@ -137,6 +139,32 @@ static void pages_and_objects_share_memory(void **state)
 	assert_int_equal(counts.live_pages, 0);
 }
 
+/* Every run that is asked for fails for want of a run, every area is granted; without vmalloc both fail. */
+static void what_needs_no_run_succeeds(void **state)
+{
+	static const struct {
+		const char *stack;
+		uint64_t refusals;
+	} cases[] = {{"slub/binary", 20},   {"slab/first_fit", 20}, {"solaris/kary", 20},   {"slob/best_fit", 20},
+		     {"slub/weighted", 20}, {"slub/fibonacci", 20}, {"binary:unit=4k", 40}, {"first_fit:unit=4k", 40}};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct kml_error error;
+		struct replay_result result;
+		const struct replay_options options = {.check = true, .samples = 5, .seed = 1};
+		struct kmt_reader *reader = workload_open("vmalloc:arena=4M,size=256k,rounds=20", NULL, &error);
+		struct kml_spec *spec = kml_spec_parse(cases[i].stack, &error);
+		if (!reader || !spec || !replay_run(reader, spec, &options, NULL, NULL, NULL, &result, &error))
+			fail_msg("%s", error.text);
+		if (result.check_failed)
+			fail_msg("%s: %s", cases[i].stack, result.check_error.text);
+		assert_int_equal(result.failures[KML_NO_RUN], cases[i].refusals);
+		assert_int_equal(result.failures[KML_NO_MEMORY] + result.failures[KML_IMPOSSIBLE], 0);
+		kml_spec_free(spec);
+		kmt_close(reader);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +174,7 @@ int main(void)
 		cmocka_unit_test(one_task_in_so_many_leaks),
 		cmocka_unit_test(the_mix_is_in_equilibrium),
 		cmocka_unit_test(pages_and_objects_share_memory),
+		cmocka_unit_test(what_needs_no_run_succeeds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
