@@ -79,8 +79,7 @@ static struct generate_common *common_of(const struct generate *generate)
 	return generate->config;
 }
 
-/* What goes wrong in a step is told when it is over. */
-static void fail(struct generate *generate, const char *what)
+void generate_fail(struct generate *generate, const char *what)
 {
 	if (!generate->failed)
 		kml_fail(&generate->failure, "%s: %s", generate->spec_text, what);
@@ -208,7 +207,7 @@ static void free_of_stack(struct generate *generate, const struct live *live, ui
 	};
 	enum kml_status status = heap->allocator->free(heap, &release);
 	if (status != KML_OK)
-		fail(generate, kml_status_name(status));
+		generate_fail(generate, kml_status_name(status));
 }
 
 /* ------------------------------------------------------------------------------------------------ events */
@@ -216,7 +215,7 @@ static void free_of_stack(struct generate *generate, const struct live *live, ui
 static void emit(struct generate *generate, const struct kmt_event *event)
 {
 	if (!reserve((void **)&generate->events, generate->event_count, &generate->event_room, sizeof *event)) {
-		fail(generate, "out of memory for its events");
+		generate_fail(generate, "out of memory for its events");
 		return;
 	}
 	generate->events[generate->event_count++] = *event;
@@ -286,7 +285,8 @@ generate_id generate_alloc(struct generate *generate, const struct generate_ask 
 	generate_id id;
 	struct kmt_event event = alloc_event(generate, ask);
 	if (generate->failed || !new_id(generate, &id)) {
-		fail(generate, "more live objects than memory, or than a trace has ids for: ask for a smaller load");
+		generate_fail(generate,
+			      "more live objects than memory, or than a trace has ids for: ask for a smaller load");
 		return GENERATE_REFUSED;
 	}
 	event.object = id;
@@ -353,7 +353,7 @@ void generate_free_at(struct generate *generate, generate_id id, uint16_t cpu, u
 		return;
 	if (!reserve((void **)&generate->deaths, generate->death_count, &generate->death_room,
 		     sizeof *generate->deaths)) {
-		fail(generate, "out of memory for its live objects");
+		generate_fail(generate, "out of memory for its live objects");
 		return;
 	}
 	const struct death death = {.time_ns = time_ns, .serial = generate->serial++, .id = id, .cpu = cpu};
@@ -452,7 +452,7 @@ uint32_t generate_cache(struct generate *generate, const struct kmt_cache *cache
 		generate->caches = larger;
 	if (!larger || !name) {
 		free(name);
-		fail(generate, "out of memory for its caches");
+		generate_fail(generate, "out of memory for its caches");
 		return 0;
 	}
 	generate->caches[generate->cache_count] = *cache;
@@ -636,7 +636,8 @@ static bool name_workload(struct generate *generate, const char *text, struct km
 	return true;
 }
 
-static struct kmt_reader *open_generator(const char *text, const char *against, struct kml_error *error)
+/* At the beginning of its first pass. */
+static struct generate *create_generate(const char *text, const char *against, struct kml_error *error)
 {
 	struct generate *generate = calloc(1, sizeof *generate);
 	if (!generate) {
@@ -644,11 +645,18 @@ static struct kmt_reader *open_generator(const char *text, const char *against, 
 		return NULL;
 	}
 	generate->generator = generator_of(text);
-	if (!parse_workload(generate, text, against, error) || !name_workload(generate, text, error) ||
-	    !start_pass(generate, error)) {
-		close_generator(generate);
+	if (parse_workload(generate, text, against, error) && name_workload(generate, text, error) &&
+	    start_pass(generate, error))
+		return generate;
+	close_generator(generate);
+	return NULL;
+}
+
+static struct kmt_reader *open_generator(const char *text, const char *against, struct kml_error *error)
+{
+	struct generate *generate = create_generate(text, against, error);
+	if (!generate)
 		return NULL;
-	}
 	const struct kmt_source source = {.name = generate->spec_text,
 					  .origin = &generate->origin,
 					  .caches = generate->caches,
@@ -658,6 +666,25 @@ static struct kmt_reader *open_generator(const char *text, const char *against, 
 					  .close = close_generator,
 					  .context = generate};
 	return kmt_open_source(&source, error);
+}
+
+bool generate_play(const char *text, const char *against, generate_observer *see, void *context,
+		   struct kml_error *error)
+{
+	struct generate *generate = create_generate(text, against, error);
+	if (!generate)
+		return false;
+	while (!generate->is_over && !generate->failed) {
+		make_events(generate);
+		generate->has_mark = false;
+	}
+	bool done = !generate->failed;
+	if (done)
+		see(context, generate, generate->state);
+	else
+		*error = generate->failure;
+	close_generator(generate);
+	return done;
 }
 
 struct kmt_reader *workload_open(const char *text, const char *against, struct kml_error *error)

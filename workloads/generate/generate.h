@@ -83,6 +83,15 @@ struct kmt_reader *workload_open(const char *text, const char *against, struct k
 /* Is it the spec of a workload: does it begin with a generator's name, and is no file called so? */
 bool workload_is_spec(const char *text);
 
+/* The workload at its end, before it is closed: its live objects and its generator's own state. */
+typedef void generate_observer(void *context, const struct generate *generate, const void *state);
+/*
+ * Play a workload once without a trace: its events are forgotten as they are made. For figures that a generator keeps
+ * itself. `text` is a spec (workload_is_spec). false and *error as workload_open and kmt_next would say it.
+ */
+bool generate_play(const char *text, const char *against, generate_observer *see, void *context,
+		   struct kml_error *error);
+
 /* ---------------------------------------------------------------------------------------------- for generators */
 
 /* What to ask for. Zero is a plain object without cache, on cpu 0. */
@@ -115,6 +124,9 @@ bool generate_advance_to_death(struct generate *generate);
 /* Other events. */
 void generate_shrink(struct generate *generate);                  /* all caches are emptied: drop_caches */
 void generate_mark(struct generate *generate, const char *phase); /* a phase begins; at most one a step */
+
+/* The workload cannot go on: the reader's error after this step, as "SPEC: what". The first one counts. */
+void generate_fail(struct generate *generate, const char *what);
 
 /* Live objects now; their requested bytes. */
 uint64_t generate_live(const struct generate *generate);

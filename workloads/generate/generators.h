@@ -14,6 +14,7 @@ extern const struct generator generator_optimistic;
 extern const struct generator generator_page_cache;
 extern const struct generator generator_pathological;
 extern const struct generator generator_pessimistic;
+extern const struct generator generator_queue;
 extern const struct generator generator_socket_storm;
 extern const struct generator generator_task_leak;
 extern const struct generator generator_vmalloc;

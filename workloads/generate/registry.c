@@ -3,12 +3,24 @@
 
 #include "workloads/generate/generators.h"
 
+/* clang-format off: a line each */
 static const struct generator *const table[] = {
-	&generator_dentry_storm, &generator_dma_mix,     &generator_fork_storm,   &generator_fragmentation,
-	&generator_limit,        &generator_long_lists,  &generator_optimistic,   &generator_page_cache,
-	&generator_pathological, &generator_pessimistic, &generator_socket_storm, &generator_task_leak,
+	&generator_dentry_storm,
+	&generator_dma_mix,
+	&generator_fork_storm,
+	&generator_fragmentation,
+	&generator_limit,
+	&generator_long_lists,
+	&generator_optimistic,
+	&generator_page_cache,
+	&generator_pathological,
+	&generator_pessimistic,
+	&generator_queue,
+	&generator_socket_storm,
+	&generator_task_leak,
 	&generator_vmalloc,
 };
+/* clang-format on */
 
 const struct generator *const *generators(size_t *count)
 {
