@@ -26,6 +26,7 @@ static const struct kml_command commands[] = {
 	{"run", "many traces on many stacks: CSV files, figures, a summary table", cmd_run},
 	{"fidelity", "does a stack end where the recorded kernel ended: slabs predicted and actual", cmd_fidelity},
 	{"fuzz", "fuzz allocators and parsers; minimise and explain what is found", cmd_fuzz},
+	{"validate", "figures of the literature recomputed, expected beside measured", cmd_validate},
 	{"view", "a replay seen as the kernel's own /proc files", cmd_view},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

@@ -11,7 +11,8 @@ import time
 import pytest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-COMMANDS = ["list", "demo", "capture", "fidelity", "fuzz", "import", "info", "replay", "run", "view"]
+COMMANDS = ["list", "demo", "capture", "fidelity", "fuzz", "generate", "import", "info", "replay", "run", "validate",
+            "view"]
 CSV_FILES = ["summary.csv", "samples.csv", "orders.csv", "map.csv"]
 
 
