@@ -4,6 +4,8 @@
 
 #include "workloads/generate/generate.h"
 
+extern const struct generator generator_knuth;
 extern const struct generator generator_long_lists;
+extern const struct generator generator_robson;
 
 #endif

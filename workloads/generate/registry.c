@@ -4,7 +4,9 @@
 #include "workloads/generate/generators.h"
 
 static const struct generator *const table[] = {
+	&generator_knuth,
 	&generator_long_lists,
+	&generator_robson,
 };
 
 const struct generator *const *generators(size_t *count)
