@@ -6,6 +6,7 @@
 
 extern const struct generator generator_knuth;
 extern const struct generator generator_long_lists;
+extern const struct generator generator_purdom_stigler;
 extern const struct generator generator_robson;
 
 #endif

@@ -6,6 +6,7 @@
 static const struct generator *const table[] = {
 	&generator_knuth,
 	&generator_long_lists,
+	&generator_purdom_stigler,
 	&generator_robson,
 };
 
