@@ -113,6 +113,13 @@ static int list(const char *workload)
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
+/* What the workload says of itself at its end. */
+static void print_report(const struct kmt_snapshot *snapshot, bool quiet)
+{
+	if (!quiet && strcmp(snapshot->label, GENERATE_REPORT) == 0)
+		fprintf(stderr, "%s\n", snapshot->text);
+}
+
 static bool write_item(struct kmt_writer *writer, const struct kmt_item *item, struct kml_error *error)
 {
 	if (item->kind == KMT_ITEM_SNAPSHOT)
@@ -132,6 +139,8 @@ static bool copy_items(struct kmt_reader *reader, struct kmt_writer *writer, boo
 	kml_progress_start(&progress, "generate", "events", kmt_reader_totals(reader)->events);
 	progress.visible &= !quiet;
 	while ((kind = kmt_next(reader, &item, error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT) {
+		if (kind == KMT_ITEM_SNAPSHOT)
+			print_report(item.snapshot, quiet);
 		if (!write_item(writer, &item, error))
 			break;
 		done += item.event_count;

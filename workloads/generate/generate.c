@@ -60,6 +60,7 @@ struct generate {
 	struct kmt_event *events; /* made by the last steps, and how many of them are handed out */
 	uint32_t event_count, event_room, handed_out;
 	char mark[64];
+	char report[512];
 	uint32_t mark_at; /* the text of a mark stands before its event */
 	bool has_mark;
 	struct kmt_snapshot snapshot;
@@ -69,6 +70,9 @@ struct generate {
 	struct kml_arena *arena;
 	struct kml_stack stack;
 	bool has_stack;
+	uint64_t lowest_address, highest_end; /* ever granted */
+	struct workload_outcome outcome;
+	void *kept; /* outlives a pass */
 
 	bool failed;
 	struct kml_error failure;
@@ -280,6 +284,24 @@ static void emit_free(struct generate *generate, generate_id id, uint16_t cpu)
 	generate->free_ids[generate->free_count++] = id;
 }
 
+static void raise_to(uint64_t *peak, uint64_t value)
+{
+	if (value > *peak)
+		*peak = value;
+}
+
+/* After an allocation, where alone peaks are reached. */
+static void note_outcome(struct generate *generate, const struct live *live)
+{
+	struct workload_outcome *outcome = &generate->outcome;
+	if (live->address < generate->lowest_address)
+		generate->lowest_address = live->address;
+	raise_to(&generate->highest_end, live->address + live->granted_bytes);
+	outcome->span_bytes = generate->highest_end - generate->lowest_address;
+	raise_to(&outcome->peak_live_bytes, generate->live_bytes);
+	raise_to(&outcome->peak_held_bytes, generate->arena->held_bytes);
+}
+
 generate_id generate_alloc(struct generate *generate, const struct generate_ask *ask)
 {
 	generate_id id;
@@ -298,11 +320,14 @@ generate_id generate_alloc(struct generate *generate, const struct generate_ask 
 		live->address = grant.address;
 		live->granted_bytes = grant.granted_bytes;
 		if (grant.status != KML_OK) {
+			generate->outcome.refused++;
 			emit_free(generate, id, ask->cpu); /* a replay knows that there is nothing to free */
 			return GENERATE_REFUSED;
 		}
 	}
 	generate->live_bytes += event.size_bytes;
+	if (generate->has_stack)
+		note_outcome(generate, live);
 	return id;
 }
 
@@ -326,18 +351,29 @@ void generate_shrink(struct generate *generate)
 	emit(generate, &event);
 }
 
-void generate_mark(struct generate *generate, const char *phase)
+static void mark(struct generate *generate, const char *label, const char *text)
 {
 	struct kmt_event event = event_of(generate, KMT_MARK, 0);
-	snprintf(generate->mark, sizeof generate->mark, "%s", phase);
 	generate->has_mark = true;
 	generate->mark_at = generate->event_count;
 	generate->snapshot = (struct kmt_snapshot){.kind = KMT_SNAPSHOT_MARK,
 						   .time_ns = generate->time_ns,
-						   .label = generate->mark,
-						   .text = generate->mark,
-						   .text_bytes = strlen(generate->mark)};
+						   .label = label,
+						   .text = text,
+						   .text_bytes = strlen(text)};
 	emit(generate, &event);
+}
+
+void generate_mark(struct generate *generate, const char *phase)
+{
+	snprintf(generate->mark, sizeof generate->mark, "%s", phase);
+	mark(generate, generate->mark, generate->mark);
+}
+
+void generate_report(struct generate *generate, const char *text)
+{
+	snprintf(generate->report, sizeof generate->report, "%s", text);
+	mark(generate, GENERATE_REPORT, generate->report);
 }
 
 /* ------------------------------------------------------------------------------------------------ deaths */
@@ -441,6 +477,25 @@ void generate_stats(const struct generate *generate, struct kml_stats *stats)
 	heap->allocator->stats(heap, stats);
 }
 
+const struct workload_outcome *generate_outcome(const struct generate *generate)
+{
+	return &generate->outcome;
+}
+
+const struct kml_spec *generate_against(const struct generate *generate)
+{
+	return generate->against;
+}
+
+void *generate_keep(struct generate *generate, size_t size_bytes)
+{
+	if (!generate->kept)
+		generate->kept = calloc(1, size_bytes);
+	if (!generate->kept)
+		generate_fail(generate, "out of memory");
+	return generate->kept;
+}
+
 uint32_t generate_cache(struct generate *generate, const struct kmt_cache *cache)
 {
 	/* At a later pass the table is there. */
@@ -462,18 +517,49 @@ uint32_t generate_cache(struct generate *generate, const struct kmt_cache *cache
 
 /* ------------------------------------------------------------------------------------------------ the source */
 
+/* No objects, no events, the clock at 0. */
+static void forget(struct generate *generate)
+{
+	destroy_stack(generate);
+	generate->ids = generate->free_count = generate->death_count = 0;
+	generate->event_count = generate->handed_out = 0;
+	generate->has_mark = false;
+	generate->live_bytes = generate->time_ns = generate->serial = 0;
+	generate->lowest_address = UINT64_MAX;
+	generate->highest_end = 0;
+	generate->outcome = (struct workload_outcome){0};
+}
+
+/* The stack of a reactive one, which by now has an arena. */
+static bool bring_to_life(struct generate *generate, struct kml_error *error)
+{
+	if (!generate->generator->is_reactive)
+		return true;
+	if (generate->origin.arena_bytes == 0)
+		return kml_fail(error, "%s: arena: give its size, such as arena=1M", generate->spec_text);
+	generate->outcome.arena_bytes = generate->origin.arena_bytes;
+	return create_stack(generate, error);
+}
+
+bool generate_take_back(struct generate *generate)
+{
+	struct kml_error why;
+	forget(generate);
+	if (bring_to_life(generate, &why))
+		return true;
+	generate_fail(generate, why.text);
+	return false;
+}
+
 /* From the beginning; everything as at the first time. */
 static bool start_pass(struct generate *generate, struct kml_error *error)
 {
 	const struct generator *generator = generate->generator;
 	if (generate->has_started && generator->end)
 		generator->end(generate->state);
-	destroy_stack(generate);
+	forget(generate);
 	generate->has_started = generate->is_over = generate->failed = false;
-	generate->caches_told = generate->ids = generate->free_count = generate->death_count = 0;
-	generate->event_count = generate->handed_out = 0;
-	generate->has_mark = false;
-	generate->live_bytes = generate->time_ns = generate->serial = 0;
+	generate->caches_told = 0;
 	generate->random_state = random_mix(common_of(generate)->seed);
 	memset(generate->state, 0, generator->state_bytes);
 	if (!generator->start(generate, generate->state, generate->config, error))
@@ -483,11 +569,7 @@ static bool start_pass(struct generate *generate, struct kml_error *error)
 		*error = generate->failure;
 		return false;
 	}
-	if (!generator->is_reactive)
-		return true;
-	if (generate->origin.arena_bytes == 0)
-		return kml_fail(error, "%s: arena: give its size, such as arena=1M", generate->spec_text);
-	return create_stack(generate, error);
+	return bring_to_life(generate, error);
 }
 
 static bool rewind_generator(void *context, struct kml_error *error)
@@ -547,6 +629,7 @@ static void close_generator(void *context)
 	free(generate->param_text);
 	free(generate->spec_text);
 	free(generate->note);
+	free(generate->kept);
 	free(generate);
 }
 
@@ -690,4 +773,19 @@ bool generate_play(const char *text, const char *against, generate_observer *see
 struct kmt_reader *workload_open(const char *text, const char *against, struct kml_error *error)
 {
 	return workload_is_spec(text) ? open_generator(text, against, error) : kmt_open(text, error);
+}
+
+static void keep_outcome(void *context, const struct generate *generate, const void *state)
+{
+	(void)state;
+	*(struct workload_outcome *)context = generate->outcome;
+}
+
+bool workload_play(const char *text, const char *against, struct workload_outcome *outcome, struct kml_error *error)
+{
+	const struct generator *generator = generator_of(text);
+	if (!generator || !generator->is_reactive)
+		return kml_fail(error, "%s: %s ('kmemlab generate --list' shows which do)", text,
+				generator ? "it plays against no stack" : "no such workload");
+	return generate_play(text, against, keep_outcome, outcome, error);
 }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "allocators/allocator.h"
+#include "allocators/registry.h"
 #include "traces/kmt/kmt.h"
 
 /* One workload on its way. */
@@ -80,6 +81,19 @@ const struct generator *generator_find(const char *name);
  * a reactive workload plays against where its spec names none; NULL: binary. NULL and *error; else the caller closes.
  */
 struct kmt_reader *workload_open(const char *text, const char *against, struct kml_error *error);
+/* What a reactive workload did to its living stack. */
+struct workload_outcome {
+	uint64_t arena_bytes;
+	uint64_t peak_live_bytes; /* requested */
+	uint64_t span_bytes;      /* from the lowest to the highest byte that was ever granted */
+	uint64_t peak_held_bytes;
+	uint64_t refused; /* allocations */
+};
+/*
+ * Play a reactive workload to its end and keep nothing of it but its outcome. `against` as above. false and *error when
+ * it cannot be played, and for a workload that is not reactive. Cost: that of one pass.
+ */
+bool workload_play(const char *text, const char *against, struct workload_outcome *outcome, struct kml_error *error);
 /* Is it the spec of a workload: does it begin with a generator's name, and is no file called so? */
 bool workload_is_spec(const char *text);
 
@@ -109,6 +123,9 @@ struct generate_ask {
 typedef uint32_t generate_id;
 #define GENERATE_REFUSED UINT32_MAX /* of a reactive workload: the allocation failed; nothing is to be freed */
 
+/* The label of the mark that generate_report makes. */
+#define GENERATE_REPORT "report"
+
 /* In `start` only. 1 + its index, for generate_ask. The name is copied. */
 uint32_t generate_cache(struct generate *generate, const struct kmt_cache *cache);
 
@@ -124,6 +141,9 @@ bool generate_advance_to_death(struct generate *generate);
 /* Other events. */
 void generate_shrink(struct generate *generate);                  /* all caches are emptied: drop_caches */
 void generate_mark(struct generate *generate, const char *phase); /* a phase begins; at most one a step */
+/* The last thing a workload says: a mark labelled GENERATE_REPORT whose text is a sentence; `kmemlab generate` prints
+ * it. Copied. */
+void generate_report(struct generate *generate, const char *text);
 
 /* The workload cannot go on: the reader's error after this step, as "SPEC: what". The first one counts. */
 void generate_fail(struct generate *generate, const char *what);
@@ -138,6 +158,20 @@ void generate_choose_arena(struct generate *generate, uint64_t arena_bytes);
 uint64_t generate_address(const struct generate *generate, generate_id id);
 uint64_t generate_granted_bytes(const struct generate *generate, generate_id id);
 void generate_stats(const struct generate *generate, struct kml_stats *stats);
+/* What was done to it in this pass so far. */
+const struct workload_outcome *generate_outcome(const struct generate *generate);
+/* The stack that it plays against. */
+const struct kml_spec *generate_against(const struct generate *generate);
+/*
+ * For one that tries before it does: in the first step, undo all that this pass did. Objects and events are forgotten,
+ * the stack is a new one, the clock is at 0 again; only the random numbers go on. false: the stack cannot be made.
+ */
+bool generate_take_back(struct generate *generate);
+/*
+ * Memory of one size that outlives the pass, zeroed at first: what was found at some cost need not be found again after
+ * a rewind. Freed with the workload. NULL without memory; the workload then fails.
+ */
+void *generate_keep(struct generate *generate, size_t size_bytes);
 
 /* Random numbers of this pass. Uniform in [0, 1); below a limit (>= 1); exponential of a mean. */
 double generate_uniform(struct generate *generate);
