@@ -100,7 +100,7 @@ static void print_row(const struct validate_row *row)
 		snprintf(tolerance, sizeof tolerance, "3 x %.3f", row->standard_error);
 	else if (row->kind == VALIDATE_NEAR)
 		snprintf(tolerance, sizeof tolerance, "%.2g", row->tolerance);
-	printf("%-7s  %-28s %-32s %-28s %18s %18s  %-10s %s\n", validate_status_name(row->status), row->subject,
+	printf("%-7s  %-34s %-33s %-30s %17s %17s  %-9s %s\n", validate_status_name(row->status), row->subject,
 	       row->workload, row->quantity, row->expected_text, row->measured_text, validate_kind_name(row->kind),
 	       tolerance);
 	if (row->note[0])
@@ -115,8 +115,8 @@ static void print_rows(const struct validate_rows *rows, bool quiet)
 		if (quiet && row->status != VALIDATE_OUT)
 			continue;
 		if (strcmp(section, row->section) != 0)
-			printf("%s%s\n%-7s  %-28s %-32s %-28s %18s %18s  %-10s %s\n", *section ? "\n" : "",
-			       row->section, "", "of", "with", "figure", "expected", "measured", "kind", "within");
+			printf("%s%s\n%-7s  %-34s %-33s %-30s %17s %17s  %-9s %s\n", *section ? "\n" : "", row->section,
+			       "", "of", "with", "figure", "expected", "measured", "kind", "within");
 		if (strcmp(section, row->section) != 0 || strcmp(source, row->source) != 0)
 			printf("  -- %s\n", row->source);
 		section = row->section;

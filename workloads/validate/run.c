@@ -16,8 +16,8 @@ enum { CHECKS_MAX = 64, REASON_BYTES = 160 };
 
 const char *const validate_sections[] = {"rounding", "overflow", "worst", "table", "metrics", NULL};
 
-static const struct validate_check *const tables[] = {validate_rounding, validate_overflow, validate_table,
-						      validate_metrics};
+static const struct validate_check *const tables[] = {validate_rounding, validate_overflow, validate_worst,
+						      validate_table, validate_metrics};
 
 /* A job of a check, or (job == its count) its conclusion. */
 struct unit {

@@ -83,7 +83,8 @@ struct validate_check {
 };
 
 /* The checks of a section, ended by name == NULL. */
-extern const struct validate_check validate_rounding[], validate_overflow[], validate_metrics[], validate_table[];
+extern const struct validate_check validate_rounding[], validate_overflow[], validate_worst[], validate_metrics[],
+	validate_table[];
 
 struct validate_plan {
 	const char *const *sections; /* NULL at the end; NULL: all */
