@@ -186,11 +186,12 @@ static uint64_t heap_bytes(uint64_t events)
 static void forty_times_the_events_need_no_more_memory(void **state)
 {
 	(void)state;
-	uint64_t few = heap_bytes(50000);
+	uint64_t few = heap_bytes(50000), many = heap_bytes(2000000);
 	if (few == 0)
 		skip(); /* AddressSanitizer's malloc counts nothing */
 	assert_in_range(few, 1000, 4 << 20);
-	assert_int_equal(heap_bytes(2000000), few);
+	/* One byte for each hundred of the events that came more would be 20 KB; chunks are rounded differently. */
+	assert_in_range(many, 0, few + 1024);
 }
 
 /* ------------------------------------------------------------------------------------------------ refusals */
