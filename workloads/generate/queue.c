@@ -17,11 +17,11 @@
  */
 #include "workloads/generate/queue.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "kmemlab/support/error.h"
 #include "workloads/generate/generators.h"
+#include "workloads/generate/ids.h"
 #include "workloads/generate/sizes.h"
 
 enum { ARENA_UNITS = 65536 };
@@ -63,8 +63,7 @@ static const struct kml_param params[] = {
 struct queue {
 	const struct queue_config *config;
 	struct sizes sizes;
-	generate_id *live;
-	uint32_t live_count, live_room;
+	struct ids live;
 	uint64_t requests, departures;
 	struct queue_result sums;
 };
@@ -85,7 +84,7 @@ static void end(void *state)
 {
 	struct queue *queue = state;
 	sizes_free(&queue->sizes);
-	free(queue->live);
+	ids_free(&queue->live);
 }
 
 static void record_overflow(const struct generate *generate, struct queue *queue)
@@ -103,13 +102,11 @@ static void record_overflow(const struct generate *generate, struct queue *queue
 /* Any of the live objects; false when there is none. */
 static bool depart(struct generate *generate, struct queue *queue)
 {
-	if (queue->live_count == 0)
+	if (queue->live.count == 0)
 		return false;
-	double wait_ns = generate_exponential(generate, LIFETIME_NS / queue->live_count);
+	double wait_ns = generate_exponential(generate, LIFETIME_NS / (double)queue->live.count);
 	generate_advance_to(generate, generate_now(generate) + (uint64_t)wait_ns);
-	uint64_t which = generate_below(generate, queue->live_count);
-	generate_free(generate, queue->live[which], (uint16_t)queue->departures++);
-	queue->live[which] = queue->live[--queue->live_count];
+	generate_free(generate, ids_take_any(generate, &queue->live), (uint16_t)queue->departures++);
 	return true;
 }
 
@@ -126,20 +123,6 @@ static generate_id request(struct generate *generate, struct queue *queue)
 	return id;
 }
 
-static bool keep(struct queue *queue, generate_id id)
-{
-	if (queue->live_count == queue->live_room) {
-		uint32_t room = queue->live_room ? 2 * queue->live_room : 1024;
-		generate_id *larger = realloc(queue->live, room * sizeof *larger);
-		if (!larger)
-			return false;
-		queue->live = larger;
-		queue->live_room = room;
-	}
-	queue->live[queue->live_count++] = id;
-	return true;
-}
-
 /* A request a step. */
 static bool step(struct generate *generate, void *state)
 {
@@ -148,8 +131,7 @@ static bool step(struct generate *generate, void *state)
 	if (id == GENERATE_REFUSED)
 		generate_fail(generate,
 			      "a request does not fit the empty arena: give a smaller max, or a larger arena");
-	else if (!keep(queue, id))
-		generate_fail(generate, "out of memory for its live objects");
+	ids_add(&queue->live, id);
 	return ++queue->requests < queue->config->requests;
 }
 
