@@ -130,7 +130,7 @@ static bool step(struct generate *generate, void *state)
 	generate_id id = request(generate, queue);
 	if (id == GENERATE_REFUSED)
 		generate_fail(generate,
-			      "a request does not fit the empty arena: give a smaller max, or a larger arena");
+			      "a request fails although nothing is live: give a smaller max, or a larger arena");
 	ids_add(&queue->live, id);
 	return ++queue->requests < queue->config->requests;
 }

@@ -190,7 +190,8 @@ static void queues_that_cannot_be_are_refused_by_name(void **state)
 	refuse("queue:sizes=uniform,min=9,max=5", NULL, "queue: max=5: use a size from 9 (min)");
 	refuse("queue:arena=0", NULL, "queue: arena=0: use a size");
 	refuse("queue:unit=0", NULL, "queue: unit=0: use a size");
-	refuse("queue:arena=1600,sizes=uniform,min=65,max=65", NULL, "a request does not fit the empty arena");
+	refuse("queue:arena=1600,sizes=uniform,min=65,max=65", NULL,
+	       "a request fails although nothing is live: give a smaller max, or a larger arena");
 	refuse("queue:requests=1000,skip=0", "nop", "no overflow: ask for more requests");
 	refuse("queue:seed=1", "bynary", "binary");
 }
