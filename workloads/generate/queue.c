@@ -17,6 +17,8 @@
  */
 #include "workloads/generate/queue.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kmemlab/support/error.h"
@@ -123,6 +125,26 @@ static generate_id request(struct generate *generate, struct queue *queue)
 	return id;
 }
 
+static struct queue_result means(const struct queue *queue)
+{
+	struct queue_result result = queue->sums;
+	double count = result.overflows > 0 ? (double)result.overflows : 1;
+	result.internal /= count;
+	result.external /= count;
+	result.total /= count;
+	return result;
+}
+
+static void report(struct generate *generate, const struct queue *queue)
+{
+	struct queue_result result = means(queue);
+	char text[192];
+	snprintf(text, sizeof text,
+		 "%" PRIu64 " overflows: internal fragmentation %.2f %%, external %.2f %%, total %.2f %% in the mean",
+		 result.overflows, 100 * result.internal, 100 * result.external, 100 * result.total);
+	generate_report(generate, text);
+}
+
 /* A request a step. */
 static bool step(struct generate *generate, void *state)
 {
@@ -132,7 +154,10 @@ static bool step(struct generate *generate, void *state)
 		generate_fail(generate,
 			      "a request fails although nothing is live: give a smaller max, or a larger arena");
 	ids_add(&queue->live, id);
-	return ++queue->requests < queue->config->requests;
+	if (++queue->requests < queue->config->requests)
+		return true;
+	report(generate, queue);
+	return false;
 }
 
 const struct generator generator_queue = {
@@ -153,13 +178,8 @@ const struct generator generator_queue = {
 
 static void take_means(void *context, const struct generate *generate, const void *state)
 {
-	struct queue_result *result = context;
 	(void)generate;
-	*result = ((const struct queue *)state)->sums;
-	double count = result->overflows > 0 ? (double)result->overflows : 1;
-	result->internal /= count;
-	result->external /= count;
-	result->total /= count;
+	*(struct queue_result *)context = means(state);
 }
 
 bool queue_run(const char *spec, const char *against, struct queue_result *result, struct kml_error *error)

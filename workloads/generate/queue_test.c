@@ -153,9 +153,15 @@ static void the_stream_tells_the_same_figures(void **state)
 	while ((kind = kmt_next(reader, &item, &error)) == KMT_ITEM_EVENTS)
 		for (uint32_t i = 0; i < item.event_count; i++)
 			see(&seen, &item.events[i], 65536);
-	assert_int_equal(kind, KMT_ITEM_END);
-	kmt_close(reader);
+	assert_int_equal(kind, KMT_ITEM_SNAPSHOT);
 	struct queue_result result = run(spec, "fibonacci");
+	char report[192];
+	snprintf(report, sizeof report,
+		 "%llu overflows: internal fragmentation %.2f %%, external %.2f %%, total %.2f %% in the mean",
+		 (unsigned long long)result.overflows, 100 * result.internal, 100 * result.external,
+		 100 * result.total);
+	assert_string_equal(item.snapshot->text, report);
+	kmt_close(reader);
 	assert_int_equal(seen.requests + seen.has_alloc, 20000);
 	assert_int_equal(seen.overflows, result.overflows);
 	assert_float_equal(seen.total / (double)seen.overflows, result.total, 1e-9);
