@@ -319,6 +319,11 @@ static enum kmt_item_kind next_of_source(struct kmt_reader *reader, struct kmt_i
 {
 	enum kmt_item_kind kind = reader->source.next(reader->source.context, item, error);
 	item->kind = kind;
+	if (kind == KMT_ITEM_SNAPSHOT) {
+		reader->snapshot = *item->snapshot;
+		reader->snapshot.event = reader->tally.totals.events;
+		item->snapshot = &reader->snapshot;
+	}
 	/* What is in memory was checked, and does not change. */
 	if (reader->source.context == &reader->memory || count_item(reader, item, error))
 		return kind;

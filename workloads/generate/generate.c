@@ -758,8 +758,8 @@ bool generate_play(const char *text, const char *against, generate_observer *see
 	if (!generate)
 		return false;
 	while (!generate->is_over && !generate->failed) {
-		make_events(generate);
-		generate->has_mark = false;
+		generate->event_count = 0;
+		generate->is_over = !generate->generator->step(generate, generate->state);
 	}
 	bool done = !generate->failed;
 	if (done)

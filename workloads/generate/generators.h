@@ -19,6 +19,7 @@ extern const struct generator generator_purdom_stigler;
 extern const struct generator generator_queue;
 extern const struct generator generator_robson;
 extern const struct generator generator_socket_storm;
+extern const struct generator generator_steady;
 extern const struct generator generator_task_leak;
 extern const struct generator generator_vmalloc;
 

@@ -17,11 +17,13 @@
  */
 #include "workloads/generate/queue.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kmemlab/support/error.h"
 #include "workloads/generate/generators.h"
+#include "workloads/generate/ids.h"
 #include "workloads/generate/sizes.h"
 
 enum { ARENA_UNITS = 65536 };
@@ -63,8 +65,7 @@ static const struct kml_param params[] = {
 struct queue {
 	const struct queue_config *config;
 	struct sizes sizes;
-	generate_id *live;
-	uint32_t live_count, live_room;
+	struct ids live;
 	uint64_t requests, departures;
 	struct queue_result sums;
 };
@@ -85,7 +86,7 @@ static void end(void *state)
 {
 	struct queue *queue = state;
 	sizes_free(&queue->sizes);
-	free(queue->live);
+	ids_free(&queue->live);
 }
 
 static void record_overflow(const struct generate *generate, struct queue *queue)
@@ -103,13 +104,11 @@ static void record_overflow(const struct generate *generate, struct queue *queue
 /* Any of the live objects; false when there is none. */
 static bool depart(struct generate *generate, struct queue *queue)
 {
-	if (queue->live_count == 0)
+	if (queue->live.count == 0)
 		return false;
-	double wait_ns = generate_exponential(generate, LIFETIME_NS / queue->live_count);
+	double wait_ns = generate_exponential(generate, LIFETIME_NS / (double)queue->live.count);
 	generate_advance_to(generate, generate_now(generate) + (uint64_t)wait_ns);
-	uint64_t which = generate_below(generate, queue->live_count);
-	generate_free(generate, queue->live[which], (uint16_t)queue->departures++);
-	queue->live[which] = queue->live[--queue->live_count];
+	generate_free(generate, ids_take_any(generate, &queue->live), (uint16_t)queue->departures++);
 	return true;
 }
 
@@ -126,18 +125,24 @@ static generate_id request(struct generate *generate, struct queue *queue)
 	return id;
 }
 
-static bool keep(struct queue *queue, generate_id id)
+static struct queue_result means(const struct queue *queue)
 {
-	if (queue->live_count == queue->live_room) {
-		uint32_t room = queue->live_room ? 2 * queue->live_room : 1024;
-		generate_id *larger = realloc(queue->live, room * sizeof *larger);
-		if (!larger)
-			return false;
-		queue->live = larger;
-		queue->live_room = room;
-	}
-	queue->live[queue->live_count++] = id;
-	return true;
+	struct queue_result result = queue->sums;
+	double count = result.overflows > 0 ? (double)result.overflows : 1;
+	result.internal /= count;
+	result.external /= count;
+	result.total /= count;
+	return result;
+}
+
+static void report(struct generate *generate, const struct queue *queue)
+{
+	struct queue_result result = means(queue);
+	char text[192];
+	snprintf(text, sizeof text,
+		 "%" PRIu64 " overflows: internal fragmentation %.2f %%, external %.2f %%, total %.2f %% in the mean",
+		 result.overflows, 100 * result.internal, 100 * result.external, 100 * result.total);
+	generate_report(generate, text);
 }
 
 /* A request a step. */
@@ -147,10 +152,12 @@ static bool step(struct generate *generate, void *state)
 	generate_id id = request(generate, queue);
 	if (id == GENERATE_REFUSED)
 		generate_fail(generate,
-			      "a request does not fit the empty arena: give a smaller max, or a larger arena");
-	else if (!keep(queue, id))
-		generate_fail(generate, "out of memory for its live objects");
-	return ++queue->requests < queue->config->requests;
+			      "a request fails although nothing is live: give a smaller max, or a larger arena");
+	ids_add(&queue->live, id);
+	if (++queue->requests < queue->config->requests)
+		return true;
+	report(generate, queue);
+	return false;
 }
 
 const struct generator generator_queue = {
@@ -171,13 +178,8 @@ const struct generator generator_queue = {
 
 static void take_means(void *context, const struct generate *generate, const void *state)
 {
-	struct queue_result *result = context;
 	(void)generate;
-	*result = ((const struct queue *)state)->sums;
-	double count = result->overflows > 0 ? (double)result->overflows : 1;
-	result->internal /= count;
-	result->external /= count;
-	result->total /= count;
+	*(struct queue_result *)context = means(state);
 }
 
 bool queue_run(const char *spec, const char *against, struct queue_result *result, struct kml_error *error)

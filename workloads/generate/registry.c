@@ -20,6 +20,7 @@ static const struct generator *const table[] = {
 	&generator_queue,
 	&generator_robson,
 	&generator_socket_storm,
+	&generator_steady,
 	&generator_task_leak,
 	&generator_vmalloc,
 };
