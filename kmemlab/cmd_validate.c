@@ -27,7 +27,8 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-	{"section", 's', "NAME", 0, "rounding, overflow, worst, table or metrics (may be repeated; default all)", 0},
+	{"section", 's', "NAME", 0,
+	 "rounding, curves, overflow, worst, table or metrics (may be repeated; default all)", 0},
 	{"seeds", OPTION_SEEDS, "N", 0, "Of each simulated figure (default 10, at least 2)", 0},
 	{"logs", OPTION_LOGS, "FOLDER", 0,
 	 "kmem_SLAB.log, kmem_SLUB.log and kmem_SLOB.log of the public kmem-probe-framework, for the section table", 0},

@@ -12,16 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "allocators/registry.h"
 #include "kmemlab/support/error.h"
+#include "workloads/validate/size_table.h"
 #include "workloads/validate/validate.h"
 
 static const char SECTION[] = "rounding";
 
 enum {
-	UNIT_BYTES = 16,       /* sizes are counted in units: the granularity of a page allocator that stands alone */
-	TABLE_UNITS = 1 << 16, /* granted sizes are asked up to here */
-	TENTHS = 6,            /* values of N in the exact table */
+	TENTHS = 6, /* values of N in the exact table */
 	SYSTEMS = 5,
 	RATIOS_MAX = 2,
 };
@@ -40,72 +38,6 @@ static const struct system systems[SYSTEMS] = {
 	{"kary:k=4", "4-ary", {4}, 0.0086},
 };
 
-/* A system's answers. */
-struct table {
-	uint32_t granted_units[TABLE_UNITS + 1]; /* by size */
-	uint32_t size_units[64];                 /* the block sizes, ascending */
-	uint32_t size_count;
-};
-
-/* ------------------------------------------------------------------------------------------------ asking */
-
-static uint32_t granted_units(struct kml_heap *heap, uint32_t units)
-{
-	const struct kml_request request = {
-		.size_bytes = (uint64_t)units * UNIT_BYTES, .recorded = KML_NO_ADDRESS, .cache = KML_NO_CACHE};
-	struct kml_grant grant = heap->allocator->alloc(heap, &request);
-	if (grant.status != KML_OK)
-		return 0;
-	const struct kml_release release = {.address = grant.address, .cache = KML_NO_CACHE};
-	return heap->allocator->free(heap, &release) == KML_OK ? (uint32_t)(grant.granted_bytes / UNIT_BYTES) : 0;
-}
-
-static bool fill_table(struct kml_heap *heap, struct table *table, const char *stack, struct kml_error *error)
-{
-	for (uint32_t units = 1; units <= TABLE_UNITS; units++) {
-		uint32_t granted = granted_units(heap, units);
-		if (granted < units)
-			return kml_fail(error, "%s granted %u units for %u", stack, granted, units);
-		table->granted_units[units] = granted;
-		if (table->size_count > 0 && table->size_units[table->size_count - 1] == granted)
-			continue;
-		if (table->size_count == sizeof table->size_units / sizeof table->size_units[0])
-			return kml_fail(error, "%s has more than %u block sizes", stack, table->size_count);
-		table->size_units[table->size_count++] = granted;
-	}
-	return true;
-}
-
-/* Large enough that the largest size's block is one of the roots that tile it. */
-static bool make_table(const char *stack, struct table *table, struct kml_error *error)
-{
-	const uint64_t arena_bytes = 4ull * TABLE_UNITS * UNIT_BYTES;
-	struct kml_stack heaps;
-	memset(table, 0, sizeof *table);
-	struct kml_spec *spec = kml_spec_parse(stack, error);
-	struct kml_arena *arena = spec ? kml_arena_create(arena_bytes, 4096, false, error) : NULL;
-	const struct kml_environment environment = {.arena = arena, .page_bytes = 4096, .cpu_count = 1};
-	bool done = arena && kml_stack_create(&heaps, spec, &environment, error);
-	if (done) {
-		done = fill_table(kml_stack_top(&heaps), table, stack, error);
-		kml_stack_destroy(&heaps);
-	}
-	kml_arena_destroy(arena);
-	kml_spec_free(spec);
-	return done;
-}
-
-static struct table *table_of(const char *stack, struct kml_error *error)
-{
-	struct table *table = malloc(sizeof *table);
-	if (!table)
-		kml_fail(error, "out of memory");
-	else if (make_table(stack, table, error))
-		return table;
-	free(table);
-	return NULL;
-}
-
 /* ------------------------------------------------------------------------------------------------ uniform, exact */
 
 static uint64_t divisor(uint64_t a, uint64_t b)
@@ -119,7 +51,7 @@ static uint64_t divisor(uint64_t a, uint64_t b)
 }
 
 /* sum B / sum X over the sizes 1..N, in lowest terms. */
-static void fraction_text(const struct table *table, uint32_t last_units, char *text, size_t room)
+static void fraction_text(const struct size_table *table, uint32_t last_units, char *text, size_t room)
 {
 	uint64_t granted = 0, asked = 0;
 	for (uint32_t units = 1; units <= last_units; units++) {
@@ -147,7 +79,7 @@ static void conclude_uniform(const struct validate_options *options, const doubl
 	(void)values;
 	for (int system = 0; system < SYSTEMS; system++) {
 		struct kml_error error;
-		struct table *table = table_of(systems[system].stack, &error);
+		struct size_table *table = size_table_of(systems[system].stack, &error);
 		for (int i = 0; i < TENTHS; i++) {
 			char measured[32];
 			struct validate_row *row = validate_add(rows, SECTION);
@@ -170,7 +102,7 @@ static void conclude_uniform(const struct validate_options *options, const doubl
 static void conclude_powers(const struct validate_options *options, const double *values, struct validate_rows *rows)
 {
 	struct kml_error error;
-	struct table *table = table_of("binary", &error);
+	struct size_table *table = size_table_of("binary", &error);
 	(void)options;
 	(void)values;
 	uint64_t granted = 0, power = 1;
@@ -205,16 +137,16 @@ static void bounds_of(const struct system *system, double *least, double *most)
 }
 
 /* Over the last period of N that the table has: extremes of IF. */
-static void extremes(const struct table *table, double period, double *least, double *most)
+static void extremes(const struct size_table *table, double period, double *least, double *most)
 {
 	double granted = 0, asked = 0;
 	*least = 1;
 	*most = 0;
-	for (uint32_t units = 1; units <= TABLE_UNITS; units++) {
+	for (uint32_t units = 1; units <= SIZE_TABLE_UNITS; units++) {
 		granted += table->granted_units[units];
 		asked += units;
 		double wasted = 1 - asked / granted;
-		if (units < TABLE_UNITS / period)
+		if (units < SIZE_TABLE_UNITS / period)
 			continue;
 		*least = wasted < *least ? wasted : *least;
 		*most = wasted > *most ? wasted : *most;
@@ -227,7 +159,7 @@ static void bound_row(struct validate_rows *rows, const struct system *system, c
 	struct validate_row *row = validate_add(rows, SECTION);
 	row->kind = VALIDATE_NEAR;
 	/* E[X] is (N+1)/2, not N/2; each sum is off by less than one size: 2/N in all. */
-	row->tolerance = 100 * 2 * period / TABLE_UNITS;
+	row->tolerance = 100 * 2 * period / SIZE_TABLE_UNITS;
 	snprintf(row->subject, sizeof row->subject, "%s", system->stack);
 	snprintf(row->workload, sizeof row->workload, "uniform 1..N, N large");
 	snprintf(row->quantity, sizeof row->quantity, "%s of IF %%", which);
@@ -243,7 +175,7 @@ static void conclude_bounds(const struct validate_options *options, const double
 		const struct system *system = &systems[i];
 		struct kml_error error;
 		double least, most, least_oa, most_oa, period = system->ratios[0];
-		struct table *table = table_of(system->stack, &error);
+		struct size_table *table = size_table_of(system->stack, &error);
 		period *= system->ratios[1] > 0 ? system->ratios[1] : 1;
 		bounds_of(system, &least_oa, &most_oa);
 		least = most = NAN;
@@ -258,7 +190,7 @@ static void conclude_bounds(const struct validate_options *options, const double
 /* ------------------------------------------------------------------------------------------------ exponential */
 
 /* E[B]/E[X] of real exponential sizes of a mean, in units, from the table's block sizes. */
-static double exponential_oa(const struct table *table, double mean_units)
+static double exponential_oa(const struct size_table *table, double mean_units)
 {
 	double sum = 0, below = 0;
 	for (uint32_t i = 0; i < table->size_count; i++) {
@@ -273,7 +205,7 @@ enum { MEANS = 256 };
 static const double LEAST_MEAN = 400;
 
 /* The mean over means of one period, evenly on a logarithmic scale. */
-static double scale_average(const struct table *table, double period, double *oscillation)
+static double scale_average(const struct size_table *table, double period, double *oscillation)
 {
 	double sum = 0, least = INFINITY, most = 0;
 	for (int i = 0; i < MEANS; i++) {
@@ -309,7 +241,7 @@ static void conclude_exponential(const struct validate_options *options, const d
 	for (int i = 0; i < SYSTEMS; i++) {
 		const struct system *system = &systems[i];
 		struct kml_error error;
-		struct table *table = table_of(system->stack, &error);
+		struct size_table *table = size_table_of(system->stack, &error);
 		double formula = 0, period = 1, oscillation = NAN, measured = NAN;
 		for (int j = 0; j < RATIOS_MAX && system->ratios[j] > 0; j++) {
 			formula += system->ratios[j] - 1;

@@ -14,10 +14,10 @@
 
 enum { CHECKS_MAX = 64, REASON_BYTES = 160 };
 
-const char *const validate_sections[] = {"rounding", "overflow", "worst", "table", "metrics", NULL};
+const char *const validate_sections[] = {"rounding", "curves", "overflow", "worst", "table", "metrics", NULL};
 
-static const struct validate_check *const tables[] = {validate_rounding, validate_overflow, validate_worst,
-						      validate_table, validate_metrics};
+static const struct validate_check *const tables[] = {validate_rounding, validate_curves, validate_overflow,
+						      validate_worst,    validate_table,  validate_metrics};
 
 /* A job of a check, or (job == its count) its conclusion. */
 struct unit {
@@ -55,7 +55,8 @@ static bool sections_are_known(const struct validate_plan *plan, struct kml_erro
 		for (const char *const *section = validate_sections; *section; section++)
 			known |= strcmp(*section, *name) == 0;
 		if (!known)
-			return kml_fail(error, "no section '%.64s': use rounding, overflow, worst, table or metrics",
+			return kml_fail(error,
+					"no section '%.64s': use rounding, curves, overflow, worst, table or metrics",
 					*name);
 	}
 	return true;

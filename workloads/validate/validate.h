@@ -1,9 +1,9 @@
 /*
  * validate.h - the figures of the literature recomputed: expected beside measured.
  *
- * A *check* belongs to a section (rounding, overflow, worst, table, metrics) and gives rows. What is expected is a
- * formula in the check's own code or a constant with its source, never an output of this program. Exact figures must be
- * equal to the last digit, bounds must hold, simulated figures lie within three standard errors over the seeds.
+ * A *check* belongs to a section (rounding, curves, overflow, worst, table, metrics) and gives rows. What is expected
+ * is a formula in the check's own code or a constant with its source, never an output of this program. Exact figures
+ * must be equal to the last digit, bounds must hold, simulated figures lie within three standard errors over the seeds.
  *
  * Adding a check: one function in its section's file and one line in that file's table.
  */
@@ -83,8 +83,8 @@ struct validate_check {
 };
 
 /* The checks of a section, ended by name == NULL. */
-extern const struct validate_check validate_rounding[], validate_overflow[], validate_worst[], validate_metrics[],
-	validate_table[];
+extern const struct validate_check validate_rounding[], validate_curves[], validate_overflow[], validate_worst[],
+	validate_table[], validate_metrics[];
 
 struct validate_plan {
 	const char *const *sections; /* NULL at the end; NULL: all */
