@@ -3,7 +3,8 @@
 
 #include "workloads/generate/generators.h"
 
-/* clang-format off: a line each */
+/* A line each. */
+/* clang-format off */
 static const struct generator *const table[] = {
 	&generator_dentry_storm,
 	&generator_dma_mix,

@@ -11,7 +11,6 @@
 
 /* Lifetimes are counted by their ten leading bits: one bin for each value below 2^10, 512 for each doubling above. */
 enum { EXACT_BITS = 10, HALF = 1 << (EXACT_BITS - 1), BINS = (1 << EXACT_BITS) + (64 - EXACT_BITS) * HALF };
-static const uint64_t UNBORN = UINT64_MAX;
 
 struct bin {
 	uint64_t died, censored;
@@ -19,7 +18,7 @@ struct bin {
 
 struct fit {
 	struct bin *bins;
-	uint64_t *born_ns; /* by object; UNBORN: not live, or live before the recording */
+	uint64_t *born; /* by object: 1 + time in ns; 0: not live, or live before the recording */
 	uint64_t observed, deaths, last_ns;
 };
 
@@ -45,23 +44,22 @@ static double life_of(uint32_t bin)
 
 static void observe(struct fit *fit, uint32_t object, uint64_t now_ns, bool died)
 {
-	uint64_t born_ns = fit->born_ns[object];
-	if (born_ns == UNBORN)
+	if (fit->born[object] == 0)
 		return;
-	uint64_t life_ns = now_ns - born_ns;
+	uint64_t life_ns = now_ns - (fit->born[object] - 1);
 	struct bin *bin = &fit->bins[bin_of(life_ns)];
 	bin->died += died;
 	bin->censored += !died;
 	fit->observed++;
 	fit->deaths += died;
 	fit->last_ns = life_ns > fit->last_ns ? life_ns : fit->last_ns;
-	fit->born_ns[object] = UNBORN;
+	fit->born[object] = 0;
 }
 
 static void observe_event(struct fit *fit, const struct kmt_event *event)
 {
 	if (event->op == KMT_ALLOC)
-		fit->born_ns[event->object] = event->flags & KMT_WARM ? UNBORN : event->time_ns;
+		fit->born[event->object] = event->flags & KMT_WARM ? 0 : event->time_ns + 1;
 	else if (event->op == KMT_FREE)
 		observe(fit, event->object, event->time_ns, true);
 }
@@ -112,11 +110,9 @@ static bool fit_reader(struct survival *survival, struct kmt_reader *reader, str
 	uint64_t objects = kmt_reader_totals(reader)->objects;
 	const char *path = kmt_reader_path(reader);
 	fit->bins = calloc(BINS, sizeof *fit->bins);
-	fit->born_ns = malloc((objects + 1) * sizeof *fit->born_ns);
-	if (!fit->bins || !fit->born_ns)
+	fit->born = calloc(objects + 1, sizeof *fit->born);
+	if (!fit->bins || !fit->born)
 		return kml_fail(error, "%s: no memory for its objects", path);
-	for (uint64_t object = 0; object < objects; object++)
-		fit->born_ns[object] = UNBORN;
 	if (!observe_trace(fit, reader, error))
 		return false;
 	if (fit->deaths == 0 || fit->last_ns == 0)
@@ -132,7 +128,7 @@ bool survival_fit(struct survival *survival, const char *path, struct kml_error 
 		return false;
 	bool done = fit_reader(survival, reader, &fit, error);
 	free(fit.bins);
-	free(fit.born_ns);
+	free(fit.born);
 	kmt_close(reader);
 	return done;
 }
