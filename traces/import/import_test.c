@@ -447,11 +447,11 @@ static void files_that_are_no_trace_are_refused_by_name(void **state)
 	expect_refused("", 0, "is empty");
 	expect_refused("\n\n\n", 3, "no kmem event");
 	expect_refused("hello\nworld\n", 12, "no kmem event in its 2 lines");
-	expect_refused(zeros, sizeof(zeros), "neither trace text nor perf.data");
+	expect_refused(zeros, sizeof(zeros), "neither trace text nor perf.data nor trace.dat");
 	expect_refused("\x7f"
 		       "ELF\x02\x01\x01\0",
 		       9, "at byte 7: is neither");
-	expect_refused("\x17\x08\x44tracing6", 11, "trace-cmd report");
+	expect_refused("\x17\x08\x44tracing6", 11, "libtracecmd cannot read it");
 	expect_refused("\x89KMT\r\n\x1a\n", 8, "is a .kmt trace already");
 	expect_refused("slabinfo - version: 2.1\n", 24, "folder of snapshots");
 	expect_refused(long_line, sizeof(long_line), "a line longer than");
