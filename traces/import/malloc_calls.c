@@ -8,6 +8,9 @@
 
 #include "kmemlab/support/error.h"
 
+/* As instrumented kernels say it. */
+static const char NO_CACHE[] = "-";
+
 static uint64_t name_of(const struct malloc_calls *calls, uint64_t pointer)
 {
 	return pointer ^ (kml_hashmap_get(&calls->moved, pointer) != KML_HASHMAP_NONE);
@@ -35,6 +38,7 @@ bool malloc_calls_alloc(struct malloc_calls *calls, const struct malloc_call *ca
 	event.time_ns = call->time_ns;
 	event.cpu = call->cpu;
 	event.pointer = name_of(calls, call->pointer);
+	event.name = NO_CACHE;
 	event.bytes_requested = call->size_bytes;
 	event.order = ceil_log2(call->align_bytes);
 	event.gfp = call->zeroed ? RAW_GFP_ZERO : 0;
@@ -50,6 +54,7 @@ static bool free_named(struct malloc_calls *calls, uint64_t time_ns, uint16_t cp
 	event.time_ns = time_ns;
 	event.cpu = cpu;
 	event.pointer = name;
+	event.name = NO_CACHE;
 	return import_add_event(calls->import, &event, error);
 }
 

@@ -327,10 +327,10 @@ static enum trace_line_status take_course_lab(struct text_lines *text, char *lin
 	if (strlen(words[0]) != 1 || strchr("arf", words[0][0]) == NULL)
 		return TRACE_LINE_UNKNOWN;
 	char letter = words[0][0];
+	trace->operations++;
 	if (count != (letter == 'f' ? 2 : 3))
 		return malformed(text, "an operation with fields missing, or too many");
 	call.time_ns = trace->time_ns += OPERATION_NS;
-	trace->operations++;
 	if (letter == 'f' && strcmp(words[1], "-1") == 0)
 		return kept(malloc_calls_free(&trace->calls, call.time_ns, 0, 0, error));
 	if (!parse_decimal(words[1], &id) || id >= trace->header[1])
