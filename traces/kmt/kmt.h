@@ -39,6 +39,7 @@ enum kmt_op {
 	KMT_OP_COUNT     /* new ones come last: files count those they know */
 };
 const char *kmt_op_name(enum kmt_op op); /* "alloc", "page_free", ... */
+bool kmt_op_has_object(uint8_t op);      /* whether an event's `object` means something */
 
 /* What is wrong with a KMT_MISUSE; in its `order`. */
 enum kmt_misuse {
