@@ -15,6 +15,7 @@
 #include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
 #include "traces/kmt/kmt.h"
+#include "workloads/generate/generate.h"
 
 struct arguments {
 	const char *trace, *out;
@@ -29,7 +30,8 @@ static const struct argp_option options[] = {
 };
 
 static const char doc[] =
-	"Write the events of a trace for other tools: comma-separated values or a NumPy archive.\v"
+	"Write the events of a trace (a .kmt, or the spec of a workload) for other tools: comma-separated values or a "
+	"NumPy archive.\v"
 	"Columns of the CSV file, one event a row:\n"
 	"  event          number, from 0\n"
 	"  time_ns        since the start of the trace\n"
@@ -68,7 +70,7 @@ static bool is_npz(const char *path)
 static void check_arguments(const struct arguments *arguments, struct argp_state *state)
 {
 	if (!arguments->trace)
-		argp_error(state, "name a trace: kmemlab export TRACE.kmt -o OUT.csv");
+		argp_error(state, "name a trace: kmemlab export TRACE -o OUT.csv");
 	if (!arguments->out)
 		argp_error(state, "say where to write: -o OUT.csv or -o OUT.npz");
 	if (strcmp(arguments->out, "-") != 0 && !ends_so(arguments->out, ".csv") && !is_npz(arguments->out))
@@ -316,7 +318,7 @@ static bool export_to(struct kmt_reader *reader, const struct arguments *argumen
 static bool export_trace(const struct arguments *arguments, struct kml_error *error)
 {
 	struct kml_output output;
-	struct kmt_reader *reader = kmt_open(arguments->trace, error);
+	struct kmt_reader *reader = workload_open(arguments->trace, NULL, error);
 
 	if (!reader)
 		return false;
@@ -331,7 +333,7 @@ static bool export_trace(const struct arguments *arguments, struct kml_error *er
 
 int cmd_export(int argc, char **argv)
 {
-	static const struct argp argp = {options, parse_option, "TRACE.kmt", doc, NULL, NULL, NULL};
+	static const struct argp argp = {options, parse_option, "TRACE", doc, NULL, NULL, NULL};
 	struct arguments arguments = {0};
 	struct kml_error error = {0};
 
