@@ -319,6 +319,18 @@ static void run_perf_script(const struct fuzz_target *target, const uint8_t *byt
 	run_import(import_perf_script, bytes, byte_count);
 }
 
+static void run_babeltrace(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
+{
+	(void)target;
+	run_import(import_babeltrace, bytes, byte_count);
+}
+
+static void run_malloc_trace(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
+{
+	(void)target;
+	run_import(import_malloc_trace, bytes, byte_count);
+}
+
 static void run_perf_data(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
 {
 	(void)target;
@@ -625,6 +637,8 @@ const struct fuzz_parser fuzz_parsers[] = {
 	{"perf-data", run_perf_data},
 	{"perf-script", run_perf_script},
 	{"ftrace-text", run_ftrace_text},
+	{"babeltrace", run_babeltrace},
+	{"malloc-trace", run_malloc_trace},
 	{"slabinfo", run_slabinfo},
 	{"spec", run_spec},
 	{"plugin", run_plugin},

@@ -21,6 +21,8 @@ static const struct {
 	{"perf-data", "traces/import/fixtures", ".data.zst"},
 	{"perf-script", "traces/import/fixtures", "perf_script.txt"},
 	{"ftrace-text", "traces/import/fixtures", ".txt"},
+	{"babeltrace", "traces/import/fixtures", "_babeltrace.txt"},
+	{"malloc-trace", "traces/import/fixtures", "_malloc.txt"},
 	{"ops", "fuzz/seeds", ".ops"},
 	{"ops", "fuzz/regressions", ".ops"},
 	{"snapshots", "traces/import/fixtures", ".tar"},

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "kmemlab/command.h"
+#include "kmemlab/event_text.h"
 #include "kmemlab/support/error.h"
 #include "traces/kmt/kmt.h"
 #include "workloads/generate/generate.h"
@@ -471,41 +472,11 @@ static bool show_summary(struct kmt_reader *reader, const struct arguments *argu
 
 /* ------------------------------------------------------------------------------------------------ events */
 
-static const struct {
-	unsigned flag;
-	const char *name;
-} flag_names[] = {
-	{KML_MOVABLE, "movable"},       {KML_RECLAIMABLE, "reclaimable"},
-	{KML_ATOMIC, "atomic"},         {KML_ZEROED, "zeroed"},
-	{KML_CONTIGUOUS, "contiguous"}, {KML_PAGES, "pages"},
-	{KML_KMALLOC, "kmalloc"},       {KML_DMA, "dma"},
-	{KMT_SLAB_PAGE, "slab_page"},   {KMT_WARM, "warm"},
-	{KMT_IMPLICIT, "implicit"},     {KMT_LARGE, "large"},
-	{KMT_ACCOUNTED, "accounted"},   {KMT_VMALLOC, "vmalloc"},
-};
-
-static void print_flags(unsigned flags)
-{
-	const char *separator = "";
-	for (size_t i = 0; i < sizeof flag_names / sizeof *flag_names; i++) {
-		if (!(flags & flag_names[i].flag))
-			continue;
-		printf("%s%s", separator, flag_names[i].name);
-		separator = "|";
-	}
-}
-
-static bool has_object(const struct kmt_event *event)
-{
-	return event->op == KMT_ALLOC || event->op == KMT_FREE || event->op == KMT_PAGE_ALLOC ||
-	       event->op == KMT_PAGE_FREE || event->op == KMT_RCU_FREE || event->op == KMT_MISUSE;
-}
-
 static void print_event(const struct kmt_reader *reader, const struct kmt_event *event, uint64_t number)
 {
 	printf("%9" PRIu64 " %6" PRIu64 ".%09" PRIu64 " %4u %-11s ", number, event->time_ns / 1000000000,
 	       event->time_ns % 1000000000, event->cpu, kmt_op_name(event->op));
-	if (has_object(event))
+	if (kmt_op_has_object(event->op))
 		printf("%9u ", event->object);
 	else
 		printf("%9s ", "-");
@@ -518,42 +489,15 @@ static void print_event(const struct kmt_reader *reader, const struct kmt_event 
 	print_text(cache_name(reader, event->cache));
 	putchar(' ');
 	if (event->flags)
-		print_flags(event->flags);
+		event_print_flags(stdout, event->flags);
 	else
 		putchar('-');
 	putchar('\n');
 }
 
-/* A field of a CSV line, quoted when it must be (RFC 4180). */
-static void print_csv_text(const char *text)
-{
-	if (!strpbrk(text, ",\"\r\n")) {
-		fputs(text, stdout);
-		return;
-	}
-	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"')
-			putchar('"');
-		putchar(*text);
-	}
-	putchar('"');
-}
-
 static void print_event_csv(const struct kmt_reader *reader, const struct kmt_event *event, uint64_t number)
 {
-	printf("%" PRIu64 ",%" PRIu64 ",%u,%s,", number, event->time_ns, event->cpu, kmt_op_name(event->op));
-	if (has_object(event))
-		printf("%u", event->object);
-	printf(",%" PRIu64 ",%" PRIu64 ",", event->size_bytes, event->granted_bytes);
-	if (event->address != KMT_NO_ADDRESS)
-		printf("%" PRIu64, event->address);
-	printf(",%u,%u,", event->order, event->align_log2);
-	if (event->cache != KMT_NO_CACHE)
-		print_csv_text(cache_name(reader, event->cache));
-	putchar(',');
-	print_flags(event->flags);
-	putchar('\n');
+	event_print_csv(stdout, reader, event, number);
 }
 
 /* False when whoever reads standard output is gone or it cannot be written: main reports the latter. */
@@ -577,7 +521,7 @@ static bool show_events(struct kmt_reader *reader, const struct arguments *argum
 {
 	struct kmt_item item;
 	if (arguments->csv)
-		puts("event,time_ns,cpu,op,object,size_bytes,granted_bytes,address,order,align_log2,cache,flags");
+		event_print_csv_heading(stdout);
 	else
 		printf("#%8s %16s %4s %-11s %9s %9s %9s %18s %5s %5s cache flags\n", "event", "seconds", "cpu", "op",
 		       "object", "size", "granted", "address", "order", "align");

@@ -3,8 +3,8 @@
 # Installs what is missing, as root or through sudo, and says what it installs. Does nothing when all is there.
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config git ca-certificates zlib1g-dev libzstd-dev libxxhash-dev libcjson-dev
- libcmocka-dev libtracefs-dev libtraceevent-dev gnuplot-nox python3 python3-numpy python3-pandas python3-matplotlib"
-test_packages="clang clang-format clang-tidy libclang-rt-14-dev llvm lld afl++ gcovr python3-pytest zstd procps util-linux"
+ libcmocka-dev libtracefs-dev libtraceevent-dev libtracecmd-dev libminizip-dev gnuplot-nox python3 python3-numpy python3-pandas python3-matplotlib"
+test_packages="clang clang-format clang-tidy libclang-rt-14-dev llvm lld afl++ gcovr python3-pytest babeltrace2 zstd procps util-linux"
 
 # install_packages PACKAGE...: those that are missing.
 install_packages() {

@@ -11,7 +11,7 @@ import time
 import pytest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-COMMANDS = ["list", "demo", "capture", "fidelity", "fuzz", "generate", "import", "info", "replay", "run", "validate",
+COMMANDS = ["list", "demo", "capture", "export", "fidelity", "fuzz", "generate", "import", "info", "replay", "run", "validate",
             "view"]
 CSV_FILES = ["summary.csv", "samples.csv", "orders.csv", "map.csv"]
 

@@ -26,9 +26,7 @@ bool import_any(struct import *import, struct import_input *input, struct kml_er
 	if (begins(head, length, "PERFILE2", 8) || begins(head, length, "2ELIFREP", 8))
 		return import_perf_data(import, input, error);
 	if (begins(head, length, "\x17\x08\x44tracing", 10))
-		return kml_fail(error,
-				"%s: is a trace.dat; give its text: trace-cmd report %s | kmemlab import -o OUT.kmt -",
-				name, name);
+		return import_trace_dat(import, input, error);
 	if (length > USTAR_MAGIC_OFFSET + 5 && memcmp(head + USTAR_MAGIC_OFFSET, "ustar", 5) == 0)
 		return import_snapshots_tar(import, input, error);
 	if (begins(head, length, "slabinfo - version", 18))
@@ -40,8 +38,14 @@ bool import_any(struct import *import, struct import_input *input, struct kml_er
 		return kml_fail(error, "%s: is a .kmt trace already; `kmemlab info %s` shows what it holds", name,
 				name);
 	if (memchr(head, '\0', (size_t)length) != NULL)
-		return kml_fail(error, "%s: at byte %zu: is neither trace text nor perf.data nor a tar of snapshots",
-				name, strlen(head));
+		return kml_fail(
+			error,
+			"%s: at byte %zu: is neither trace text nor perf.data nor trace.dat nor a tar of snapshots",
+			name, strlen(head));
+	if (import_is_malloc_trace(head))
+		return import_malloc_trace(import, input, error);
+	if (import_is_babeltrace(head))
+		return import_babeltrace(import, input, error);
 	if (strstr(head, " kmem:") != NULL)
 		return import_perf_script(import, input, error);
 	return import_ftrace_text(import, input, error);

@@ -287,9 +287,14 @@ const char *import_warning(const struct import *import, uint32_t index)
 	return index < import->warnings.count ? import->warnings.items[index] : NULL;
 }
 
-void import_pointers_are_hashed(struct import *import)
+void import_pointers_are_names(struct import *import)
 {
 	import->pointers_hashed = true;
+}
+
+void import_pointers_are_hashed(struct import *import)
+{
+	import_pointers_are_names(import);
 	import_warn(import,
 		    "the trace holds hashes in place of pointers: objects are told apart, but where they lay is "
 		    "not known; record with `echo 0 > options/hash-ptr` in tracefs, or boot with "

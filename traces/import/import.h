@@ -34,7 +34,7 @@ enum raw_kind {
 struct raw_event {
 	enum raw_kind kind;
 	uint16_t cpu;
-	uint16_t order;
+	uint16_t order;   /* of pages; of RAW_KMALLOC log2 of the alignment asked for */
 	uint64_t time_ns; /* of the trace's clock */
 	uint64_t pointer; /* virtual */
 	uint64_t pfn;     /* UINT64_MAX: absent */
@@ -94,6 +94,8 @@ void import_warn(struct import *import, const char *format, ...) __attribute__((
 const char *import_warning(const struct import *import, uint32_t index);
 /* Pointers are hashes (the ftrace option hash-ptr): they tell objects apart but are no addresses. */
 void import_pointers_are_hashed(struct import *import);
+/* Pointers tell objects apart and are no addresses of physical memory; nothing to warn of. */
+void import_pointers_are_names(struct import *import);
 /*
  * Resolve everything and write the .kmt. May be called once. In strict mode false when anything was missing,
  * unmatched, malformed or lost.
@@ -123,6 +125,15 @@ void import_input_close(struct import_input *input);
 bool import_ftrace_text(struct import *import, struct import_input *input, struct kml_error *error);
 bool import_perf_script(struct import *import, struct import_input *input, struct kml_error *error);
 bool import_perf_data(struct import *import, struct import_input *input, struct kml_error *error);
+/* trace.dat of trace-cmd. */
+bool import_trace_dat(struct import *import, struct import_input *input, struct kml_error *error);
+/* The text of babeltrace2: kmem events of LTTng or perf, or the malloc calls of lttng-ust. */
+bool import_babeltrace(struct import *import, struct import_input *input, struct kml_error *error);
+/* Calls of malloc and free: Android's memory_replay, glibc's mtrace, the course labs' `a/r/f id size`. */
+bool import_malloc_trace(struct import *import, struct import_input *input, struct kml_error *error);
+/* Whether a text (its first 4096 bytes) begins like one. */
+bool import_is_babeltrace(const char *head);
+bool import_is_malloc_trace(const char *head);
 /* A folder (or a tar of one) of NNNN-<monotonic ns>.KIND or NN-phase.KIND files. */
 bool import_snapshots(struct import *import, const char *path, struct kml_error *error);
 /* A table of caches with a heading line (traces/import/cache_table.c), as from /sys/kernel/slab. */

@@ -43,8 +43,8 @@ struct stored_event {
 	uint32_t call_site; /* hash; 0: absent */
 	uint32_t name;      /* index of import.names; IMPORT_NONE: absent */
 	uint16_t cpu;
-	uint8_t kind; /* enum raw_kind */
-	uint8_t order;
+	uint8_t kind;  /* enum raw_kind */
+	uint8_t order; /* as raw_event has it */
 	uint8_t gfp;
 	int8_t migrate_type;
 	bool accounted : 1, cross_node : 1;
@@ -64,6 +64,7 @@ struct lifetime {
 	uint16_t cache;        /* of a block of pages: of the objects seen in it */
 	uint16_t flags;        /* enum kmt_flag */
 	uint8_t order;
+	uint8_t align_log2;
 	bool is_page;
 	bool live;
 	bool dropped;       /* pages that a large kmalloc stands for: written neither when allocated nor when freed */

@@ -80,9 +80,11 @@ static bool object_alloc(struct import *import, uint32_t event, struct kml_error
 	uint32_t index;
 	bool large;
 
-	/* The kernel had no memory to give: nothing was allocated. */
-	if (raw->place <= IMPORT_ZERO_SIZE_PTR)
+	/* There was no memory to give, or none was asked for: nothing was allocated. */
+	if (raw->place <= IMPORT_ZERO_SIZE_PTR) {
+		import_count(import, KMT_QUIRK_FAILED_ALLOC, raw->place == 0);
 		return true;
+	}
 	const struct lifetime *before = at_pointer(import, raw->place, &index);
 	if (before != NULL && before->live && !import_free_untraced(import, event, index, error))
 		return false;
@@ -93,6 +95,7 @@ static bool object_alloc(struct import *import, uint32_t event, struct kml_error
 		.granted_bytes = raw->bytes_allocated,
 		.event = event,
 		.flags = flags_of(raw),
+		.align_log2 = raw->kind == RAW_KMALLOC ? raw->order : 0,
 		.live = true,
 	};
 	if (!import_cache_of_event(import, raw, &object.cache, &large, &object.cache_guessed, error))

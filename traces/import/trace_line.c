@@ -1,45 +1,26 @@
 /* trace_line.c - see trace_line.h. The scanner reads bytes by hand: 2.2 million lines take about a second. */
-#include <ctype.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "kmemlab/support/planted.h"
+#include "traces/import/scan.h"
 #include "traces/import/trace_line.h"
 
 #define PTR_HIDDEN "(____ptrval____)"
 
-/* Fields of any kmem event, as texts; NULL where absent. */
-enum field {
-	FIELD_CALL_SITE,
-	FIELD_PTR,
-	FIELD_BYTES_REQ,
-	FIELD_BYTES_ALLOC,
-	FIELD_GFP,
-	FIELD_ACCOUNTED,
-	FIELD_NAME,
-	FIELD_PAGE,
-	FIELD_PFN,
-	FIELD_ORDER,
-	FIELD_MIGRATETYPE,
-	FIELD_KIND,
-	FIELD_AVAIL,
-	FIELD_TOFREE,
-	FIELDS
-};
-
-static const char *const field_names[FIELDS] = {"call_site",   "ptr",  "bytes_req", "bytes_alloc", "gfp_flags",
-						"accounted",   "name", "page",      "pfn",         "order",
-						"migratetype", "kind", "avail",     "tofree"};
+static const char *const field_names[TRACE_FIELDS] = {"call_site",   "ptr",  "bytes_req", "bytes_alloc", "gfp_flags",
+						      "accounted",   "name", "page",      "pfn",         "order",
+						      "migratetype", "kind", "avail",     "tofree"};
 
 /* What an event needs of them, and what it is. */
 struct shape {
 	const char *event;
 	enum raw_kind kind;
-	uint32_t needs; /* bits of enum field */
+	uint32_t needs; /* bits of enum trace_field */
 };
-#define NEED(field) (1u << FIELD_##field)
+#define NEED(field) (1u << TRACE_FIELD_##field)
 #define NEED_OBJECT (NEED(PTR) | NEED(BYTES_REQ) | NEED(BYTES_ALLOC))
 #define NEED_PAGES (NEED(PFN) | NEED(ORDER))
 
@@ -68,53 +49,6 @@ static const struct shape shapes[] = {
 };
 
 /* ----------------------------------------------------------------------------------------------- numbers */
-
-/* Decimal digits; NULL when there are none or they exceed 64 bits. */
-static const char *scan_decimal(const char *text, uint64_t *value)
-{
-	uint64_t sum = 0;
-
-	if (!isdigit((unsigned char)*text))
-		return NULL;
-	for (; isdigit((unsigned char)*text); text++) {
-		uint64_t digit = (uint64_t)(*text - '0');
-		if (sum > (UINT64_MAX - digit) / 10)
-			return NULL;
-		sum = sum * 10 + digit;
-	}
-	*value = sum;
-	return text;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* A whole text of hexadecimal digits, with or without 0x. */
-static bool parse_hex(const char *text, uint64_t *value)
-{
-	uint64_t sum = 0;
-	int digits = 0;
-
-	if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
-		text += 2;
-	for (; hex_digit(*text) >= 0; text++, digits++)
-		sum = sum << 4 | (uint64_t)hex_digit(*text);
-	*value = sum;
-	return *text == '\0' && digits > 0 && digits <= 16;
-}
-
-static bool parse_decimal(const char *text, uint64_t *value)
-{
-	const char *end = scan_decimal(text, value);
-
-	return end != NULL && *end == '\0';
-}
 
 /* A page frame number: 0x123 since 5.13, decimal before (include/trace/events/kmem.h). */
 static bool parse_pfn(const char *text, uint64_t *value)
@@ -216,9 +150,9 @@ static char *scan_head(char *line, uint64_t *cpu, struct raw_event *event, char 
 
 /* ------------------------------------------------------------------------------------------------- fields */
 
-static int find_field(const char *key, size_t length)
+int trace_field_find(const char *key, size_t length)
 {
-	for (int i = 0; i < FIELDS + KML_PLANTED(trace_field_past_table); i++) {
+	for (int i = 0; i < TRACE_FIELDS + KML_PLANTED(trace_field_past_table); i++) {
 		if (field_names[i][0] == key[0] && strncmp(field_names[i], key, length) == 0 &&
 		    field_names[i][length] == '\0')
 			return i;
@@ -227,12 +161,12 @@ static int find_field(const char *key, size_t length)
 }
 
 /* "key=value key=value", cut up in place. A word without '=' belongs to the value before it (names with blanks). */
-static void split_fields(char *text, char *values[FIELDS])
+static void split_fields(char *text, char *values[TRACE_FIELDS])
 {
 	int field = -1;
 	char *value_end = NULL;
 
-	memset(values, 0, FIELDS * sizeof(values[0]));
+	memset(values, 0, TRACE_FIELDS * sizeof(values[0]));
 	while (*text != '\0') {
 		char *word = text;
 		char *equals = NULL;
@@ -243,13 +177,13 @@ static void split_fields(char *text, char *values[FIELDS])
 		if (equals != NULL) {
 			if (field >= 0)
 				*value_end = '\0';
-			field = find_field(word, (size_t)(equals - word));
+			field = trace_field_find(word, (size_t)(equals - word));
 			if (field >= 0 && values[field] == NULL)
 				values[field] = equals + 1;
 			else
 				field = -1;
 			value_end = text;
-		} else if (field == FIELD_NAME && text > word) {
+		} else if (field == TRACE_FIELD_NAME && text > word) {
 			value_end = text;
 		}
 		while (*text == ' ')
@@ -277,7 +211,7 @@ static uint32_t gfp_of(struct trace_line_parser *parser, const char *text)
 	return gfp;
 }
 
-static bool parse_pointer(struct trace_line_parser *parser, const char *text, uint64_t *pointer)
+static bool read_pointer(struct trace_line_parser *parser, const char *text, uint64_t *pointer)
 {
 	if (strcmp(text, "(null)") == 0 || strcmp(text, "(nil)") == 0) {
 		*pointer = 0;
@@ -294,48 +228,56 @@ static bool parse_pointer(struct trace_line_parser *parser, const char *text, ui
 	return true;
 }
 
-static enum trace_line_status parse_object(struct trace_line_parser *parser, char *const values[FIELDS],
+/* printk's word, or the number that CTF has. */
+static bool is_true(const char *text)
+{
+	return strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
+}
+
+static enum trace_line_status parse_object(struct trace_line_parser *parser, char *const values[TRACE_FIELDS],
 					   struct raw_event *event)
 {
-	if (!parse_pointer(parser, values[FIELD_PTR], &event->pointer))
+	if (!read_pointer(parser, values[TRACE_FIELD_PTR], &event->pointer))
 		return malformed(parser, "ptr is no address");
-	if (values[FIELD_BYTES_REQ] != NULL && !parse_decimal(values[FIELD_BYTES_REQ], &event->bytes_requested))
+	if (values[TRACE_FIELD_BYTES_REQ] != NULL &&
+	    !parse_decimal(values[TRACE_FIELD_BYTES_REQ], &event->bytes_requested))
 		return malformed(parser, "bytes_req is no number");
-	if (values[FIELD_BYTES_ALLOC] != NULL && !parse_decimal(values[FIELD_BYTES_ALLOC], &event->bytes_allocated))
+	if (values[TRACE_FIELD_BYTES_ALLOC] != NULL &&
+	    !parse_decimal(values[TRACE_FIELD_BYTES_ALLOC], &event->bytes_allocated))
 		return malformed(parser, "bytes_alloc is no number");
 	/* 2^47 bytes: beyond what any kernel maps. */
 	if (event->bytes_requested >> 47 != 0 || event->bytes_allocated >> 47 != 0)
 		return malformed(parser, "a size beyond 128 TiB");
-	const char *site = values[FIELD_CALL_SITE];
+	const char *site = values[TRACE_FIELD_CALL_SITE];
 	if (site != NULL && !parse_hex(site, &event->call_site))
 		event->call_site = XXH3_64bits(site, strlen(site));
-	event->accounted = values[FIELD_ACCOUNTED] != NULL && strcmp(values[FIELD_ACCOUNTED], "true") == 0;
+	event->accounted = values[TRACE_FIELD_ACCOUNTED] != NULL && is_true(values[TRACE_FIELD_ACCOUNTED]);
 	return TRACE_LINE_EVENT;
 }
 
-static enum trace_line_status parse_pages(struct trace_line_parser *parser, char *const values[FIELDS],
+static enum trace_line_status parse_pages(struct trace_line_parser *parser, char *const values[TRACE_FIELDS],
 					  struct raw_event *event)
 {
 	uint64_t page = 1, order, migrate_type;
 
 	/* A failed allocation: page=(null), page=0000000000000000, or pfn=-1. */
-	if (values[FIELD_PAGE] != NULL &&
-	    (strcmp(values[FIELD_PAGE], "(null)") == 0 || (parse_hex(values[FIELD_PAGE], &page) && page == 0)))
+	if (values[TRACE_FIELD_PAGE] != NULL && (strcmp(values[TRACE_FIELD_PAGE], "(null)") == 0 ||
+						 (parse_hex(values[TRACE_FIELD_PAGE], &page) && page == 0)))
 		return TRACE_LINE_IGNORED;
-	if (!parse_pfn(values[FIELD_PFN], &event->pfn))
+	if (!parse_pfn(values[TRACE_FIELD_PFN], &event->pfn))
 		return malformed(parser, "pfn is no number");
 	if (event->pfn == UINT64_MAX)
 		return TRACE_LINE_IGNORED;
-	if (!parse_decimal(values[FIELD_ORDER], &order) || order > UINT8_MAX)
+	if (!parse_decimal(values[TRACE_FIELD_ORDER], &order) || order > UINT8_MAX)
 		return malformed(parser, "order is no number");
 	event->order = (uint16_t)order;
-	if (values[FIELD_MIGRATETYPE] != NULL && parse_decimal(values[FIELD_MIGRATETYPE], &migrate_type) &&
+	if (values[TRACE_FIELD_MIGRATETYPE] != NULL && parse_decimal(values[TRACE_FIELD_MIGRATETYPE], &migrate_type) &&
 	    migrate_type < 64)
 		event->migrate_type = (int32_t)migrate_type;
 	return TRACE_LINE_EVENT;
 }
 
-static enum trace_line_status parse_drain(struct trace_line_parser *parser, char *const values[FIELDS],
+static enum trace_line_status parse_drain(struct trace_line_parser *parser, char *const values[TRACE_FIELDS],
 					  struct raw_event *event)
 {
 	static const char *const kinds[KMT_REAP_KINDS] = {"reap_begin", "reap_end", "cpu",
@@ -343,15 +285,15 @@ static enum trace_line_status parse_drain(struct trace_line_parser *parser, char
 	uint64_t available = 0, to_free = 0;
 
 	for (event->order = 0; event->order < KMT_REAP_KINDS; event->order++) {
-		if (strcmp(values[FIELD_KIND], kinds[event->order]) == 0)
+		if (strcmp(values[TRACE_FIELD_KIND], kinds[event->order]) == 0)
 			break;
 	}
 	if (event->order == KMT_REAP_KINDS)
 		return malformed(parser, "slab_drain of an unknown kind");
-	if (values[FIELD_AVAIL] != NULL)
-		parse_decimal(values[FIELD_AVAIL], &available);
-	if (values[FIELD_TOFREE] != NULL)
-		parse_decimal(values[FIELD_TOFREE], &to_free);
+	if (values[TRACE_FIELD_AVAIL] != NULL)
+		parse_decimal(values[TRACE_FIELD_AVAIL], &available);
+	if (values[TRACE_FIELD_TOFREE] != NULL)
+		parse_decimal(values[TRACE_FIELD_TOFREE], &to_free);
 	bool objects = event->order == KMT_REAP_CPU || event->order == KMT_REAP_SHARED;
 	event->bytes_requested = objects ? to_free : available;
 	event->bytes_allocated = objects ? available : to_free;
@@ -359,16 +301,16 @@ static enum trace_line_status parse_drain(struct trace_line_parser *parser, char
 }
 
 static enum trace_line_status parse_fields(struct trace_line_parser *parser, const struct shape *shape,
-					   char *const values[FIELDS], struct raw_event *event)
+					   char *const values[TRACE_FIELDS], struct raw_event *event)
 {
-	for (int i = 0; i < (KML_PLANTED(trace_needs_unchecked) ? FIELD_PFN : FIELDS); i++) {
+	for (int i = 0; i < (KML_PLANTED(trace_needs_unchecked) ? TRACE_FIELD_PFN : TRACE_FIELDS); i++) {
 		if ((shape->needs & 1u << i) != 0 && values[i] == NULL)
 			return malformed(parser, "a field the event needs is missing");
 	}
 	event->kind = shape->kind;
-	event->name = values[FIELD_NAME];
-	if (values[FIELD_GFP] != NULL)
-		event->gfp = gfp_of(parser, values[FIELD_GFP]);
+	event->name = values[TRACE_FIELD_NAME];
+	if (values[TRACE_FIELD_GFP] != NULL)
+		event->gfp = gfp_of(parser, values[TRACE_FIELD_GFP]);
 	switch (shape->kind) {
 	case RAW_MARK:
 		/* Ticks that tie time to the stream: no phase begins. */
@@ -389,9 +331,26 @@ static enum trace_line_status parse_fields(struct trace_line_parser *parser, con
 	}
 }
 
+static const struct shape *find_shape(const char *event_name)
+{
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		if (strcmp(event_name, shapes[i].event) == 0)
+			return &shapes[i];
+	}
+	return NULL;
+}
+
+enum trace_line_status trace_event_parse(struct trace_line_parser *parser, const char *event_name,
+					 char *const values[TRACE_FIELDS], struct raw_event *event)
+{
+	const struct shape *shape = find_shape(event_name);
+
+	return shape == NULL ? TRACE_LINE_UNKNOWN : parse_fields(parser, shape, values, event);
+}
+
 enum trace_line_status trace_line_parse(struct trace_line_parser *parser, char *line, struct raw_event *event)
 {
-	char *event_name, *values[FIELDS];
+	char *event_name, *values[TRACE_FIELDS];
 	uint64_t cpu = 0;
 
 	*event = (struct raw_event)RAW_EVENT_INIT;
@@ -407,13 +366,11 @@ enum trace_line_status trace_line_parse(struct trace_line_parser *parser, char *
 		event->name = fields;
 		return TRACE_LINE_EVENT;
 	}
-	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-		if (strcmp(event_name, shapes[i].event) != 0)
-			continue;
-		split_fields(fields, values);
-		return parse_fields(parser, &shapes[i], values, event);
-	}
-	return TRACE_LINE_UNKNOWN;
+	const struct shape *shape = find_shape(event_name);
+	if (shape == NULL)
+		return TRACE_LINE_UNKNOWN;
+	split_fields(fields, values);
+	return parse_fields(parser, shape, values, event);
 }
 
 void trace_line_parser_free(struct trace_line_parser *parser)

@@ -22,7 +22,29 @@ enum trace_line_status {
 	TRACE_LINE_UNKNOWN,   /* no trace line, or no event of use here */
 	TRACE_LINE_MALFORMED, /* a kmem event without a field it needs, or with an absurd one */
 	TRACE_LINE_IGNORED,   /* nothing happened: a failed page allocation */
+	TRACE_LINE_STOPPED,   /* no memory to keep it: the import ends */
 };
+
+/* Fields of any kmem event. */
+enum trace_field {
+	TRACE_FIELD_CALL_SITE,
+	TRACE_FIELD_PTR,
+	TRACE_FIELD_BYTES_REQ,
+	TRACE_FIELD_BYTES_ALLOC,
+	TRACE_FIELD_GFP,
+	TRACE_FIELD_ACCOUNTED,
+	TRACE_FIELD_NAME,
+	TRACE_FIELD_PAGE,
+	TRACE_FIELD_PFN,
+	TRACE_FIELD_ORDER,
+	TRACE_FIELD_MIGRATETYPE,
+	TRACE_FIELD_KIND,
+	TRACE_FIELD_AVAIL,
+	TRACE_FIELD_TOFREE,
+	TRACE_FIELDS
+};
+/* enum trace_field of a field's name; -1: none of use here. */
+int trace_field_find(const char *key, size_t length);
 
 struct trace_line_parser {
 	struct kml_hashmap gfp_of; /* hash of a gfp_flags text -> enum raw_gfp */
@@ -36,6 +58,12 @@ struct trace_line_parser {
  * `line` is NUL-terminated, without its newline, and is cut up in place: event->name points into it.
  */
 enum trace_line_status trace_line_parse(struct trace_line_parser *parser, char *line, struct raw_event *event);
+/*
+ * Of an event whose name and fields somebody else found: the texts of its fields, NULL where absent. Time, cpu and
+ * where it ran are left as they are.
+ */
+enum trace_line_status trace_event_parse(struct trace_line_parser *parser, const char *event_name,
+					 char *const values[TRACE_FIELDS], struct raw_event *event);
 void trace_line_parser_free(struct trace_line_parser *parser);
 
 /*

@@ -65,6 +65,7 @@ static struct kmt_event event_of(const struct lifetime *lifetime, enum kmt_op op
 		.flags = lifetime->flags,
 		.op = (uint8_t)op,
 		.order = lifetime->order,
+		.align_log2 = lifetime->align_log2,
 	};
 }
 

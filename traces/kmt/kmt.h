@@ -39,6 +39,7 @@ enum kmt_op {
 	KMT_OP_COUNT     /* new ones come last: files count those they know */
 };
 const char *kmt_op_name(enum kmt_op op); /* "alloc", "page_free", ... */
+bool kmt_op_has_object(uint8_t op);      /* whether an event's `object` means something */
 
 /* What is wrong with a KMT_MISUSE; in its `order`. */
 enum kmt_misuse {
@@ -146,6 +147,7 @@ enum kmt_quirk {
 	KMT_QUIRK_UNTRACED_ALLOC, /* frees of what was free already: the allocation between was not traced; dropped */
 	KMT_QUIRK_KFREE_OF_CACHE, /* kfrees of objects of a kmem cache: they go back to that cache */
 	KMT_QUIRK_ACCOUNTED,      /* allocations charged to a memory cgroup: from the caches of all since 5.9 */
+	KMT_QUIRK_FAILED_ALLOC,   /* allocations of objects that gave no memory: dropped */
 	KMT_QUIRK_COUNT           /* new ones come last: files count those they know */
 };
 const char *kmt_quirk_name(enum kmt_quirk quirk);

@@ -82,7 +82,6 @@ struct kmt_tally {
 
 /* What kmt.h promises of every event. */
 bool kmt_event_check(const struct kmt_tally *tally, const struct kmt_event *event, struct kml_error *error);
-bool kmt_op_has_object(uint8_t op);
 /* Dense enough to be kept in a table. */
 bool kmt_id_check(const struct kmt_tally *tally, uint8_t op, uint64_t id, struct kml_error *error);
 /* Count a checked event in the totals; it becomes the predecessor. */

@@ -42,6 +42,7 @@ static const struct {
 				      "kfrees of objects of a kmem cache: they go back to that cache"},
 	[KMT_QUIRK_ACCOUNTED] = {"accounted",
 				 "allocations charged to a memory cgroup: from the caches of all since 5.9"},
+	[KMT_QUIRK_FAILED_ALLOC] = {"failed_alloc", "allocations of objects that gave no memory: dropped"},
 	[KMT_QUIRK_MALFORMED] = {"malformed", "kmem events without a field they need: skipped"},
 };
 
