@@ -89,6 +89,7 @@ struct arguments {
 	uint32_t spec_count;
 	enum replay_level levels[REPLAY_LEVELS];
 	uint32_t level_count;
+	bool levels_given;
 	const char *out;
 	uint32_t jobs;
 	uint32_t timing_rounds;
@@ -134,6 +135,7 @@ static void parse_levels(const char *text, struct arguments *arguments, struct a
 	char copy[64], *rest = copy;
 	snprintf(copy, sizeof copy, "%s", text);
 	arguments->level_count = 0;
+	arguments->levels_given = true;
 	for (char *word; (word = strsep(&rest, ",")) != NULL;) {
 		enum replay_level level;
 		bool known = replay_level_parse(word, &level);
@@ -380,6 +382,18 @@ static const char *on_backing(struct plan *plan, size_t index, const char *name)
 	return spec;
 }
 
+/* What was not asked for is left out where the trace has no work for it: a workload without pages, or made, not
+ * recorded. Of a damaged trace nothing is known; its cells tell why. */
+static bool has_work(const struct plan *plan, const struct trace *trace, enum replay_level level)
+{
+	return plan->arguments->levels_given || trace->events == 0 || trace->scan.peak_requested_bytes[level] > 0;
+}
+
+static bool tells_places(const struct trace *trace, const struct kml_allocator *allocator)
+{
+	return !(allocator->traits & KML_TRAIT_RECORDED) || trace->events == 0 || trace->scan.recorded_addresses > 0;
+}
+
 /* Page allocators alone, where objects are fed: only on traces that they can serve in seconds. */
 static bool is_served_alone(const struct trace *trace, enum replay_level level, const struct kml_allocator *allocator)
 {
@@ -395,7 +409,7 @@ static void add_default_cells(struct plan *plan, const struct trace *trace, enum
 		bool of_objects = registry[i]->layer == KML_LAYER_OBJECTS;
 		if (of_objects && (OBJECT_LEVELS & (1u << level)))
 			add_cell(plan, trace, level, on_backing(plan, i, registry[i]->name));
-		else if (!of_objects && is_served_alone(trace, level, registry[i]))
+		else if (!of_objects && is_served_alone(trace, level, registry[i]) && tells_places(trace, registry[i]))
 			add_cell(plan, trace, level, registry[i]->name);
 	}
 	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
@@ -431,6 +445,8 @@ static bool make_plan(struct plan *plan, struct kml_error *error)
 	for (uint32_t t = 0; t < arguments->trace_count; t++) {
 		for (uint32_t l = 0; l < arguments->level_count; l++) {
 			const struct trace *trace = &plan->traces[t];
+			if (!has_work(plan, trace, arguments->levels[l]))
+				continue;
 			if (arguments->spec_count == 0)
 				add_default_cells(plan, trace, arguments->levels[l]);
 			for (uint32_t s = 0; s < arguments->spec_count; s++)
