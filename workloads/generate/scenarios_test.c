@@ -87,7 +87,7 @@ static void walks_and_drops(void **state)
 static void every_connection_has_two_ends(void **state)
 {
 	(void)state;
-	struct counts counts = play("socket_storm:connections=200,waves=2,messages=3");
+	struct counts counts = play("socket_storm:connections=200,waves=2,messages=3,linger=60");
 	assert_string_equal(counts.marks, "open use close open use close ");
 	assert_int_equal(counts.live_at_mark[1][KERNEL_TCP], 400);
 	assert_int_equal(counts.peak[KERNEL_TCP], 400);
