@@ -26,6 +26,7 @@ static const struct kml_command commands[] = {
 	{"replay", "one trace on one allocator stack", cmd_replay},
 	{"run", "many traces on many stacks: CSV files, figures, a summary table", cmd_run},
 	{"fidelity", "does a stack end where the recorded kernel ended: slabs predicted and actual", cmd_fidelity},
+	{"compare", "how near are two workloads on the same stack: a trace and its twin", cmd_compare},
 	{"fuzz", "fuzz allocators and parsers; minimise and explain what is found", cmd_fuzz},
 	{"validate", "figures of the literature recomputed, expected beside measured", cmd_validate},
 	{"view", "a replay seen as the kernel's own /proc files", cmd_view},
