@@ -177,7 +177,8 @@ static bool choose_arena(struct kmt_reader *const readers[COMPARE_SIDES], struct
 		struct replay_scan scan;
 		if (!replay_scan(readers[side], &scan, error))
 			return false;
-		uint64_t arena_bytes = replay_auto_arena(scan.peak_granted_bytes[options->level]);
+		uint64_t arena_bytes =
+			replay_auto_arena(kmt_reader_origin(readers[side]), scan.peak_granted_bytes[options->level]);
 		replay_scan_free(&scan);
 		if (arena_bytes > options->arena_bytes)
 			options->arena_bytes = arena_bytes;
