@@ -406,9 +406,11 @@ static bool start(struct generate *generate, void *state, const void *config, st
 	struct twin *twin = state;
 	twin->config = config;
 	if (*twin->config->model == '\0')
-		return kml_fail(error, "twin: model: name the file that 'kmemlab generate --fit TRACE.kmt' has written");
+		return kml_fail(error,
+				"twin: model: name the file that 'kmemlab generate --fit TRACE.kmt' has written");
 	if (!(twin->config->scale > 0) || !(twin->config->stretch > 0))
-		return kml_fail(error, "twin: %s: give a number above 0", twin->config->scale > 0 ? "stretch" : "scale");
+		return kml_fail(error, "twin: %s: give a number above 0",
+				twin->config->scale > 0 ? "stretch" : "scale");
 	bool done = twin_model_read(twin->config->model, &twin->model, error);
 	if (done && twin->model.page_bytes != 4096)
 		done = kml_fail(error, "%s: page_bytes: workloads have pages of 4096 bytes", twin->config->model);

@@ -404,9 +404,9 @@ static void estimate_life(struct span *spans, uint32_t count, struct twin_life *
 		while (next < TWIN_QUANTILES && 1 - survival + 1e-9 >= (double)next / (TWIN_QUANTILES - 1))
 			life->quantile_ns[next++] = (double)spans[i].ns;
 	}
+	life->is_known = next > 1; /* else fewer have died than one quantile */
 	while (next < TWIN_QUANTILES)
 		life->quantile_ns[next++] = (double)INFINITY;
-	life->is_known = count > 0;
 }
 
 static void fit_life(const struct group *group, bool is_warm, struct span *spans, struct twin_life *life)

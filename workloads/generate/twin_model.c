@@ -119,25 +119,25 @@ static bool read_series(const struct place *place, const cJSON *array, const cha
 	return true;
 }
 
-/* Logarithms to the base 10; null: never died. */
+/* Logarithms to the base 10; those left out at the end: so many never died. */
 static bool read_life(const struct place *place, const cJSON *object, const char *field, struct twin_life *life)
 {
 	life->is_known = cJSON_HasObjectItem(object, field);
 	if (!life->is_known)
 		return true;
-	const cJSON *array = array_of(place, object, field, TWIN_QUANTILES, TWIN_QUANTILES), *item;
+	const cJSON *array = array_of(place, object, field, 1, TWIN_QUANTILES), *item;
 	if (!array)
 		return false;
 	double before = 0;
 	int i = 0;
+	for (int never = cJSON_GetArraySize(array); never < TWIN_QUANTILES; never++)
+		life->quantile_ns[never] = (double)INFINITY;
 	cJSON_ArrayForEach(item, array)
 	{
-		double log10_ns = cJSON_IsNull(item) ? (double)INFINITY : item->valuedouble;
-		if (!(cJSON_IsNull(item) || number_is(item, 0, 16)) || log10_ns < before)
-			return wrong(place, field,
-				     "give ascending logarithms from 0 to 16 of ns, null at the end for never");
-		life->quantile_ns[i++] = pow(10, log10_ns);
-		before = log10_ns;
+		if (!number_is(item, 0, 16) || item->valuedouble < before)
+			return wrong(place, field, "give ascending logarithms of ns to the base 10, from 0 to 16");
+		life->quantile_ns[i++] = pow(10, item->valuedouble);
+		before = item->valuedouble;
 	}
 	return true;
 }
@@ -218,21 +218,6 @@ static bool read_counts(const struct place *place, const cJSON *object, struct t
 	return true;
 }
 
-static bool find_cache(const struct place *place, const cJSON *object, const struct twin_model *model,
-		       struct twin_kind *kind)
-{
-	const cJSON *name = cJSON_GetObjectItemCaseSensitive(object, "cache");
-	kind->cache = -1;
-	if (!name)
-		return true;
-	if (!cJSON_IsString(name))
-		return wrong(place, "cache", "give the name of a row of caches");
-	for (uint32_t i = 0; i < model->cache_count && kind->cache < 0; i++)
-		if (strcmp(model->caches[i].name, name->valuestring) == 0)
-			kind->cache = (int32_t)i;
-	return kind->cache >= 0 || wrong(place, "cache", "no row of caches has this name");
-}
-
 static bool read_kind(const struct place *place, const cJSON *object, const struct twin_model *model,
 		      struct twin_kind *kind)
 {
@@ -240,7 +225,7 @@ static bool read_kind(const struct place *place, const cJSON *object, const stru
 	kind->is_pages = cJSON_HasObjectItem(object, "order");
 	if (!cJSON_IsObject(object))
 		return wrong(place, "", "give an object");
-	if (!find_cache(place, object, model, kind) || !read_field(place, object, "flags", 0, UINT16_MAX, &flags))
+	if (!read_field(place, object, "flags", 0, UINT16_MAX, &flags))
 		return false;
 	if (flags & (KMT_WARM | KMT_IMPLICIT | KMT_SLAB_PAGE | ~(uint64_t)0x3fff))
 		return wrong(place, "flags", "a bit in it is none that an allocation can have");
@@ -269,7 +254,7 @@ static bool read_cache(const struct place *place, const cJSON *row, struct kmt_c
 						     1u << 20, TWIN_COUNT_MAX, TWIN_COUNT_MAX, 15};
 	uint64_t value[CACHE_COLUMNS];
 	const cJSON *name = cJSON_GetArrayItem(row, 0);
-	if (!cJSON_IsArray(row) || cJSON_GetArraySize(row) != 1 + CACHE_COLUMNS || !cJSON_IsString(name) ||
+	if (!cJSON_IsArray(row) || cJSON_GetArraySize(row) < 1 + CACHE_COLUMNS || !cJSON_IsString(name) ||
 	    name->valuestring[0] == '\0' || strlen(name->valuestring) > 255)
 		return wrong(place, "", "give a name and the eight numbers that cache_columns names");
 	for (int i = 0; i < CACHE_COLUMNS; i++)
@@ -289,6 +274,21 @@ static bool read_cache(const struct place *place, const cJSON *row, struct kmt_c
 	return cache->name || wrong(place, "", "out of memory");
 }
 
+/* The next kind of the model, of a cache or of none. */
+static bool add_kind(struct place *place, const cJSON *object, int32_t cache, struct twin_model *model)
+{
+	struct twin_kind *larger = realloc(model->kinds, (model->kind_count + 1) * sizeof *larger);
+	if (!larger)
+		return wrong(place, "", "out of memory");
+	model->kinds = larger;
+	if (model->kind_count == TWIN_KINDS_MAX)
+		return wrong(place, "", "too many kinds");
+	struct twin_kind *kind = &model->kinds[model->kind_count++];
+	*kind = (struct twin_kind){.cache = cache};
+	return read_kind(place, object, model, kind);
+}
+
+/* A cache's row: its name, its columns, and the kinds of allocations from it. */
 static bool read_caches(struct place *place, const cJSON *root, struct twin_model *model)
 {
 	const cJSON *array = array_of(place, root, "caches", 0, TWIN_KINDS_MAX), *row;
@@ -299,10 +299,19 @@ static bool read_caches(struct place *place, const cJSON *root, struct twin_mode
 		return wrong(place, "caches", "out of memory");
 	cJSON_ArrayForEach(row, array)
 	{
-		snprintf(place->path, sizeof place->path, "caches[%" PRIu32 "]", model->cache_count);
-		if (!read_cache(place, row, &model->caches[model->cache_count]))
+		int32_t cache = (int32_t)model->cache_count;
+		snprintf(place->path, sizeof place->path, "caches[%" PRId32 "]", cache);
+		if (!read_cache(place, row, &model->caches[cache]))
 			return false;
 		model->cache_count++;
+		int at = 0;
+		const cJSON *item;
+		cJSON_ArrayForEach(item, row)
+		{
+			snprintf(place->path, sizeof place->path, "caches[%" PRId32 "][%d]", cache, at);
+			if (at++ > CACHE_COLUMNS && !add_kind(place, item, cache, model))
+				return false;
+		}
 	}
 	place->path[0] = '\0';
 	return true;
@@ -310,19 +319,18 @@ static bool read_caches(struct place *place, const cJSON *root, struct twin_mode
 
 static bool read_kinds(struct place *place, const cJSON *root, struct twin_model *model)
 {
-	const cJSON *array = array_of(place, root, "kinds", 1, TWIN_KINDS_MAX), *item;
+	const cJSON *array = array_of(place, root, "kinds", 0, TWIN_KINDS_MAX), *item;
+	int at = 0;
 	if (!array)
 		return false;
-	model->kinds = calloc((size_t)cJSON_GetArraySize(array), sizeof *model->kinds);
-	if (!model->kinds)
-		return wrong(place, "kinds", "out of memory");
 	cJSON_ArrayForEach(item, array)
 	{
-		snprintf(place->path, sizeof place->path, "kinds[%" PRIu32 "]", model->kind_count);
-		if (!read_kind(place, item, model, &model->kinds[model->kind_count++]))
+		snprintf(place->path, sizeof place->path, "kinds[%d]", at++);
+		if (!add_kind(place, item, -1, model))
 			return false;
 	}
-	return true;
+	place->path[0] = '\0';
+	return model->kind_count > 0 || wrong(place, "kinds", "there is not one kind of allocation");
 }
 
 static bool read_root(struct place *place, const cJSON *root, struct twin_model *model)
@@ -410,11 +418,11 @@ static void add_whole(cJSON *array, uint64_t value)
 	cJSON_AddItemToArray(array, cJSON_CreateNumber((double)value));
 }
 
-/* As few digits as the number has to three decimals. */
+/* As few digits as the number has to two decimals. */
 static cJSON *rounded(double value)
 {
 	char text[32];
-	snprintf(text, sizeof text, "%.3f", value);
+	snprintf(text, sizeof text, "%.2f", value);
 	size_t length = strlen(text);
 	while (text[length - 1] == '0')
 		text[--length] = '\0';
@@ -423,27 +431,13 @@ static cJSON *rounded(double value)
 	return cJSON_CreateRaw(text);
 }
 
-static cJSON *cache_json(const struct kmt_cache *cache)
-{
-	const uint64_t value[CACHE_COLUMNS] = {cache->object_bytes,     cache->slot_bytes,     cache->align_bytes,
-					       cache->objects_per_slab, cache->pages_per_slab, cache->slabs_at_start,
-					       cache->objects_at_start, cache->flags};
-	cJSON *row = cJSON_CreateArray();
-	cJSON_AddItemToArray(row, cJSON_CreateString(cache->name));
-	for (int i = 0; i < CACHE_COLUMNS; i++)
-		add_whole(row, value[i]);
-	return row;
-}
-
 static void add_life(cJSON *object, const char *field, const struct twin_life *life)
 {
 	if (!life->is_known)
 		return;
 	cJSON *array = cJSON_AddArrayToObject(object, field);
-	for (int i = 0; i < TWIN_QUANTILES; i++) {
-		double ns = life->quantile_ns[i];
-		cJSON_AddItemToArray(array, isinf(ns) ? cJSON_CreateNull() : rounded(log10(ns)));
-	}
+	for (int i = 0; i < TWIN_QUANTILES && !isinf(life->quantile_ns[i]); i++) /* the rest: never */
+		cJSON_AddItemToArray(array, rounded(log10(life->quantile_ns[i])));
 }
 
 static void add_counts(cJSON *object, const struct twin_kind *kind)
@@ -462,8 +456,6 @@ static void add_counts(cJSON *object, const struct twin_kind *kind)
 static cJSON *kind_json(const struct twin_model *model, const struct twin_kind *kind)
 {
 	cJSON *object = cJSON_CreateObject();
-	if (kind->cache >= 0)
-		cJSON_AddStringToObject(object, "cache", model->caches[kind->cache].name);
 	if (kind->is_pages)
 		cJSON_AddNumberToObject(object, "order", kind->order);
 	cJSON_AddNumberToObject(object, "flags", kind->flags);
@@ -490,6 +482,22 @@ static cJSON *kind_json(const struct twin_model *model, const struct twin_kind *
 	return object;
 }
 
+static cJSON *cache_json(const struct twin_model *model, uint32_t index)
+{
+	const struct kmt_cache *cache = &model->caches[index];
+	const uint64_t value[CACHE_COLUMNS] = {cache->object_bytes,     cache->slot_bytes,     cache->align_bytes,
+					       cache->objects_per_slab, cache->pages_per_slab, cache->slabs_at_start,
+					       cache->objects_at_start, cache->flags};
+	cJSON *row = cJSON_CreateArray();
+	cJSON_AddItemToArray(row, cJSON_CreateString(cache->name));
+	for (int i = 0; i < CACHE_COLUMNS; i++)
+		add_whole(row, value[i]);
+	for (uint32_t i = 0; i < model->kind_count; i++)
+		if (model->kinds[i].cache == (int32_t)index)
+			cJSON_AddItemToArray(row, kind_json(model, &model->kinds[i]));
+	return row;
+}
+
 bool twin_model_write(const struct twin_model *model, FILE *stream)
 {
 	bool done = true;
@@ -501,10 +509,14 @@ bool twin_model_write(const struct twin_model *model, FILE *stream)
 		fprintf(stream, ",\"%s\"", cache_columns[i]);
 	fputs("],\n\"caches\":[\n", stream);
 	for (uint32_t i = 0; i < model->cache_count && done; i++)
-		done = print_line(cache_json(&model->caches[i]), i + 1 == model->cache_count, stream);
+		done = print_line(cache_json(model, i), i + 1 == model->cache_count, stream);
 	fputs("],\n\"kinds\":[\n", stream);
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < model->kind_count; i++)
+		left += model->kinds[i].cache < 0;
 	for (uint32_t i = 0; i < model->kind_count && done; i++)
-		done = print_line(kind_json(model, &model->kinds[i]), i + 1 == model->kind_count, stream);
+		if (model->kinds[i].cache < 0)
+			done = print_line(kind_json(model, &model->kinds[i]), --left == 0, stream);
 	fputs("]}\n", stream);
 	return done;
 }

@@ -8,7 +8,7 @@
  * logarithm, estimated with those that never died counted as what they are (Kaplan & Meier, Nonparametric estimation
  * from incomplete observations, JASA 53, 1958), and by how often neighbours in birth die together.
  *
- * The file is JSON, one cache or kind a line; workloads/generate/README.md describes every field.
+ * The file is JSON, a line for each cache and its kinds; workloads/generate/README.md describes every field.
  */
 #ifndef KMEMLAB_TWIN_MODEL_H
 #define KMEMLAB_TWIN_MODEL_H
@@ -21,7 +21,7 @@
 
 enum {
 	TWIN_VERSION = 1,
-	TWIN_QUANTILES = 11, /* at 0, 0.1, ... 1 */
+	TWIN_QUANTILES = 9, /* at 0, 1/8, ... 1 */
 	TWIN_BINS_MAX = 256, /* a power of two */
 	TWIN_SIZES_MAX = 12,
 	TWIN_CPUS_MAX = 64,
