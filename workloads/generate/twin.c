@@ -1,15 +1,15 @@
 /*
  * twin.c - the twin of a trace, from a model of a few kilobytes (twin_model.h; twin_fit.h makes one).
  *
- * Each kind is played by itself. At the beginning of each of its bins its births of that bin get their times, uniform
- * in the bin, as those of a Poisson process of which the number is known; each gets a lifetime, by the quantiles, or
- * ends with the long life born before it. Then the model says how many must be alive at the bin's end: of those that
- * live and those to be born as many die in the bin as that leaves, the ones due first. One that is not due until later
- * dies at a moment of the bin after its birth. So the counts at the ends of bins are the model's, and lifetimes say who
- * dies.
+ * Each kind is played by itself. At the beginning of each of its phases its births of that phase get their times,
+ * uniform in the phase, as those of a Poisson process of which the number is known; each gets a lifetime, by the
+ * quantiles, or ends with the long life born before it. Then the model says how many must be alive at the phase's end:
+ * of those that live and those to be born as many die in the phase as that leaves, the ones due first. One that is not
+ * due until later dies at a moment of the phase after its birth. So the counts at the ends of phases are the model's,
+ * and lifetimes say who dies.
  *
- * Invariant: at the end of a bin as many of a kind live as the model says.
- * Cost: O(log live) for an event, and sorting the live of a kind once a bin; 32 bytes for each live object.
+ * Invariant: at the end of a phase as many of a kind live as the model says.
+ * Cost: O(log live) for an event, and sorting the live of a kind once a phase; 32 bytes for each live object.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -59,11 +59,11 @@ static const struct kml_param params[] = {
 	{0},
 };
 
-/* One of a kind that lives or is to be born in this bin. */
+/* One of a kind that lives or is to be born in this phase. */
 struct member {
 	double due_ns;     /* when its lifetime is over */
-	uint64_t birth_ns; /* in this bin; before it: when the bin began */
-	uint64_t death_ns; /* in this bin; 0: it lives on */
+	uint64_t birth_ns; /* in this phase; before it: when the phase began */
+	uint64_t death_ns; /* in this phase; 0: it lives on */
 	generate_id id;
 	uint16_t cpu;
 	bool is_born, is_long;
@@ -74,8 +74,8 @@ struct player {
 	struct member *members; /* those not yet born last, in the order of birth */
 	uint64_t count, room;
 	uint64_t next; /* to be born */
-	uint32_t bin;
-	uint64_t bin_begin_ns, bin_end_ns;
+	uint32_t phase;
+	uint64_t begin_ns, end_ns;
 	double last_due_ns; /* of the last long life; 0: there was none */
 };
 
@@ -167,7 +167,7 @@ static generate_id take(struct generate *generate, const struct twin *twin, cons
 	return generate_alloc(generate, &ask);
 }
 
-/* ------------------------------------------------------------------------------------------------ one bin */
+/* ------------------------------------------------------------------------------------------------ one phase */
 
 static bool reserve_members(struct player *player, uint64_t more)
 {
@@ -192,12 +192,12 @@ static int by_time(const void *a, const void *b)
 /* Times of births, ascending, written behind the members as they will stand. */
 static bool draw_births(struct generate *generate, struct player *player, uint64_t born)
 {
-	uint64_t length_ns = player->bin_end_ns - player->bin_begin_ns;
+	uint64_t length_ns = player->end_ns - player->begin_ns;
 	uint64_t *times = malloc((born + 1) * sizeof *times);
 	if (!times)
 		return false;
 	for (uint64_t i = 0; i < born; i++)
-		times[i] = player->bin_begin_ns + generate_below(generate, length_ns ? length_ns : 1);
+		times[i] = player->begin_ns + generate_below(generate, length_ns ? length_ns : 1);
 	qsort(times, born, sizeof *times, by_time);
 	for (uint64_t i = 0; i < born; i++)
 		player->members[player->count + i] = (struct member){.birth_ns = times[i], .id = GENERATE_REFUSED};
@@ -218,11 +218,11 @@ static int by_due(const void *a, const void *b)
 	return x->member < y->member ? -1 : x->member > y->member;
 }
 
-/* At its time, if that lies in the bin after its birth; else at any moment there. */
+/* At its time, if that lies in the phase after its birth; else at any moment there. */
 static uint64_t draw_death(struct generate *generate, const struct player *player, const struct member *member)
 {
-	double begin_ns = (double)(member->birth_ns > player->bin_begin_ns ? member->birth_ns : player->bin_begin_ns);
-	double end_ns = (double)player->bin_end_ns, at_ns = member->due_ns;
+	double begin_ns = (double)(member->birth_ns > player->begin_ns ? member->birth_ns : player->begin_ns);
+	double end_ns = (double)player->end_ns, at_ns = member->due_ns;
 	if (at_ns < begin_ns || at_ns > end_ns)
 		at_ns = begin_ns + generate_uniform(generate) * (end_ns - begin_ns);
 	uint64_t death_ns = (uint64_t)at_ns;
@@ -249,7 +249,7 @@ static bool choose_deaths(struct generate *generate, const struct twin *twin, st
 	return true;
 }
 
-/* Those who died in the last bin are forgotten. */
+/* Those who died in the last phase are forgotten. */
 static void forget_dead(struct player *player)
 {
 	uint64_t kept = 0;
@@ -259,17 +259,17 @@ static void forget_dead(struct player *player)
 	player->count = player->next = kept;
 }
 
-static uint64_t end_of_bin(const struct twin *twin, const struct player *player, uint32_t bin)
+static uint64_t end_of_phase(const struct twin *twin, const struct player *player, uint32_t phase)
 {
-	return (uint64_t)((unsigned __int128)twin->duration_ns * (bin + 1) / player->kind->bins);
+	return (uint64_t)((unsigned __int128)twin->duration_ns * player->kind->until[phase] / TWIN_TICKS);
 }
 
-static bool plan_bin(struct generate *generate, const struct twin *twin, struct player *player)
+static bool plan_phase(struct generate *generate, const struct twin *twin, struct player *player)
 {
 	const struct twin_kind *kind = player->kind;
-	uint64_t born = scaled(twin, kind->born[player->bin]), wanted = scaled(twin, kind->live[player->bin + 1]);
-	player->bin_begin_ns = player->bin_end_ns;
-	player->bin_end_ns = end_of_bin(twin, player, player->bin++);
+	uint64_t born = scaled(twin, kind->born[player->phase]), wanted = scaled(twin, kind->live[player->phase + 1]);
+	player->begin_ns = player->end_ns;
+	player->end_ns = end_of_phase(twin, player, player->phase++);
 	forget_dead(player);
 	if (!reserve_members(player, born) || !draw_births(generate, player, born))
 		return false;
@@ -293,10 +293,10 @@ static void bear(struct generate *generate, const struct twin *twin, struct play
 
 /* ------------------------------------------------------------------------------------------------ all kinds */
 
-/* The next birth, or the end of the bin. */
+/* The next birth, or the end of the phase. */
 static uint64_t next_moment(const struct player *player)
 {
-	return player->next < player->count ? player->members[player->next].birth_ns : player->bin_end_ns;
+	return player->next < player->count ? player->members[player->next].birth_ns : player->end_ns;
 }
 
 static bool comes_before(const struct twin *twin, uint32_t a, uint32_t b)
@@ -334,7 +334,7 @@ static bool begin(struct generate *generate, struct twin *twin)
 		}
 	}
 	for (uint32_t i = 0; i < twin->model.kind_count; i++) {
-		if (!plan_bin(generate, twin, &twin->players[i]))
+		if (!plan_phase(generate, twin, &twin->players[i]))
 			return false;
 		twin->heap[twin->heap_count++] = i;
 	}
@@ -343,15 +343,15 @@ static bool begin(struct generate *generate, struct twin *twin)
 	return true;
 }
 
-/* The next birth of any kind, or its next bin. */
+/* The next birth of any kind, or its next phase. */
 static bool go_on(struct generate *generate, struct twin *twin)
 {
 	struct player *player = &twin->players[twin->heap[0]];
 	generate_advance_to(generate, next_moment(player));
 	if (player->next < player->count) {
 		bear(generate, twin, player);
-	} else if (player->bin < player->kind->bins) {
-		if (!plan_bin(generate, twin, player))
+	} else if (player->phase < player->kind->phases) {
+		if (!plan_phase(generate, twin, player))
 			return false;
 	} else {
 		twin->heap[0] = twin->heap[--twin->heap_count];
@@ -429,8 +429,9 @@ const struct generator generator_twin = {
 	.name = "twin",
 	.title = "The twin of a trace",
 	.citation = "lifetimes: Kaplan & Meier, JASA 53 (1958)",
-	.summary = "what 'kmemlab generate --fit' has fitted to a trace, from a few kilobytes: counts by bin of time, "
-		   "lifetimes, sizes and cpus of each cache",
+	.summary =
+		"what 'kmemlab generate --fit' has fitted to a trace, from a few kilobytes: counts by phase of time, "
+		"lifetimes, sizes and cpus of each cache",
 	.params = params,
 	.config_bytes = sizeof(struct twin_config),
 	.state_bytes = sizeof(struct twin),

@@ -19,7 +19,7 @@
 #define NO_LIFE UINT32_MAX
 #define NEVER UINT64_MAX
 
-enum { GRID = TWIN_BINS_MAX, SIZE_CLASSES = 48, SIZES_SEEN_MAX = 4096 };
+enum { SIZE_CLASSES = 48, SIZES_SEEN_MAX = 4096, LONG_SHARE = 256 /* of the duration is a long life */, SPANS = 8 };
 static const double NAMED_SHARE = 0.99;
 /* Flags of an allocation that make it another kind; of the others the kind has what most of its allocations have. */
 static const uint16_t PAGE_KIND_FLAGS = KML_MOVABLE | KML_RECLAIMABLE | KML_DMA;
@@ -401,7 +401,7 @@ static void estimate_life(struct span *spans, uint32_t count, struct twin_life *
 		if (!spans[i].died)
 			continue;
 		survival *= 1 - 1.0 / (count - i);
-		while (next < TWIN_QUANTILES && 1 - survival + 1e-9 >= (double)next / (TWIN_QUANTILES - 1))
+		while (next < TWIN_QUANTILES && 1 - survival + 1e-9 >= twin_shares[next])
 			life->quantile_ns[next++] = (double)spans[i].ns;
 	}
 	life->is_known = next > 1; /* else fewer have died than one quantile */
@@ -427,33 +427,48 @@ static void fit_life(const struct group *group, bool is_warm, struct span *spans
 
 /* ------------------------------------------------------------------------------- who dies together */
 
-struct ended {
-	uint32_t rank, place; /* of its death in the trace; in birth, among the long lives of the kind */
+/* Neighbours in birth that both live when a span of time begins: how many pairs, in how many one dies, and who dies. */
+struct fates {
+	uint64_t pairs, split, lives, deaths;
 };
 
-static int by_rank(const void *a, const void *b)
+static struct fates fates_in(const struct group *group, uint64_t from_ns, uint64_t to_ns)
 {
-	const struct ended *x = a, *y = b;
-	return x->rank < y->rank ? -1 : x->rank > y->rank;
-}
-
-/* Of the long lives that ended: how often the one that ended next, or just before, is the neighbour in birth. */
-static double fit_together(const struct group *group, struct ended *ended)
-{
-	uint64_t end_ns = group->fit->model->duration_ns, long_ns = group->fit->model->long_ns;
-	uint32_t count = 0, place = 0, pairs = 0;
+	const struct twin_model *model = group->fit->model;
+	struct fates fates = {0};
+	bool before_lives = false, before_dies = false;
 	for (uint32_t i = 0; i < group->count; i++) {
 		const struct life *life = life_at(group, i);
-		if (lifetime_of(life, end_ns) < long_ns)
+		if (lifetime_of(life, model->duration_ns) < model->long_ns)
 			continue;
-		if (life->death_ns != NEVER)
-			ended[count++] = (struct ended){life->death_rank, place};
-		place++;
+		bool lives = life->birth_ns <= from_ns && life->death_ns > from_ns;
+		bool dies = lives && life->death_ns <= to_ns;
+		fates.lives += lives;
+		fates.deaths += dies;
+		fates.pairs += lives && before_lives;
+		fates.split += lives && before_lives && dies != before_dies;
+		before_lives = lives;
+		before_dies = dies;
 	}
-	qsort(ended, count, sizeof *ended, by_rank);
-	for (uint32_t i = 1; i < count; i++)
-		pairs += ended[i].place + 1 == ended[i - 1].place || ended[i - 1].place + 1 == ended[i].place;
-	return count > 1 ? (double)pairs / (count - 1) : 0;
+	return fates;
+}
+
+/*
+ * How far neighbours in birth share their fate, beyond what chance does: Cohen's coefficient of agreement (Educational
+ * and Psychological Measurement 20, 1960) of who dies in a span among those that live when it begins, over all spans.
+ * A twin in which a share k of long lives ends with its neighbour's has the coefficient k.
+ */
+static double fit_together(const struct group *group)
+{
+	double split = 0, expected = 0;
+	for (uint64_t span = 0; span < SPANS; span++) {
+		uint64_t duration_ns = group->fit->model->duration_ns;
+		struct fates fates = fates_in(group, duration_ns / SPANS * span, duration_ns / SPANS * (span + 1));
+		double share = fates.lives ? (double)fates.deaths / (double)fates.lives : 0;
+		split += (double)fates.split;
+		expected += 2 * share * (1 - share) * (double)fates.pairs;
+	}
+	return expected > 0 && split < expected ? 1 - split / expected : 0;
 }
 
 /* ------------------------------------------------------------------------------- sizes */
@@ -535,117 +550,194 @@ static void fit_sizes(const struct group *group, struct twin_size *sizes, struct
 	kind->size_count = count;
 }
 
-/* ------------------------------------------------------------------------------------------------ bins */
+/* ------------------------------------------------------------------------------------------------ phases */
 
-/* A kind on the finest grid of time. */
-struct series {
-	uint64_t born[GRID], live[GRID + 1];
-	uint32_t bins;     /* chosen */
-	double mean_bytes; /* of one object */
+/* A change point that is given up: the bytes of live objects, on average over time, that the model is then farther off
+ * for each byte that the file is shorter; the highest price of this one and those before it. */
+struct removal {
+	uint16_t at;
+	uint16_t file_bytes;
+	double price;
 };
 
-static uint32_t bin_of(uint64_t time_ns, uint64_t duration_ns)
+/* A kind by ticks, and what becomes of its change points. */
+struct series {
+	uint64_t born_before[TWIN_TICKS + 1], live[TWIN_TICKS + 1];
+	double mean_bytes;                       /* of one object */
+	struct removal removals[TWIN_TICKS - 1]; /* all of them, the cheapest first */
+	uint64_t file_bytes;                     /* of all change points */
+};
+
+static uint32_t tick_of(uint64_t time_ns, uint64_t duration_ns)
 {
-	uint64_t bin = (uint64_t)((unsigned __int128)time_ns * GRID / duration_ns);
-	return bin < GRID ? (uint32_t)bin : GRID - 1;
+	uint64_t tick = (uint64_t)((unsigned __int128)time_ns * TWIN_TICKS / duration_ns);
+	return tick < TWIN_TICKS ? (uint32_t)tick : TWIN_TICKS - 1;
 }
 
 static void fill_series(const struct group *group, struct series *series)
 {
-	uint64_t died[GRID] = {0}, duration_ns = group->fit->model->duration_ns;
+	uint64_t died[TWIN_TICKS] = {0}, born[TWIN_TICKS] = {0}, duration_ns = group->fit->model->duration_ns;
 	double bytes = 0;
 	for (uint32_t i = 0; i < group->count; i++) {
 		const struct life *life = life_at(group, i);
 		if (life->is_warm)
 			series->live[0]++;
 		else
-			series->born[bin_of(life->birth_ns, duration_ns)]++;
+			born[tick_of(life->birth_ns, duration_ns)]++;
 		if (life->death_ns != NEVER)
-			died[bin_of(life->death_ns, duration_ns)]++;
+			died[tick_of(life->death_ns, duration_ns)]++;
 		bytes += (double)life->size_bytes;
 	}
-	for (uint32_t bin = 0; bin < GRID; bin++)
-		series->live[bin + 1] = series->live[bin] + series->born[bin] - died[bin];
+	for (uint32_t tick = 0; tick < TWIN_TICKS; tick++) {
+		series->live[tick + 1] = series->live[tick] + born[tick] - died[tick];
+		series->born_before[tick + 1] = series->born_before[tick] + born[tick];
+	}
 	series->mean_bytes = bytes / group->count;
-	series->bins = 1;
 }
 
-static void coarsen(const struct series *series, uint32_t bins, uint64_t *born, uint64_t *live)
+/* What a straight line over [from, to] is off by, summed over its ticks. */
+static double off_line(const struct series *series, uint32_t from, uint32_t to)
 {
-	uint32_t width = GRID / bins;
-	live[0] = series->live[0];
-	for (uint32_t bin = 0; bin < bins; bin++) {
-		born[bin] = 0;
-		for (uint32_t i = bin * width; i < (bin + 1) * width; i++)
-			born[bin] += series->born[i];
-		live[bin + 1] = series->live[(bin + 1) * width];
-	}
+	double begin = (double)series->live[from], slope = ((double)series->live[to] - begin) / (to - from), sum = 0;
+	for (uint32_t tick = from + 1; tick < to; tick++)
+		sum += fabs((double)series->live[tick] - begin - slope * (tick - from));
+	return sum;
 }
 
-/* Bytes that straight lines between the ends of so many bins are off by, on average over the grid. */
-static double error_of(const struct series *series, uint32_t bins)
+static uint32_t digits(uint64_t number)
 {
-	uint32_t width = GRID / bins;
-	double off = 0;
-	for (uint32_t i = 0; i <= GRID; i++) {
-		uint32_t from = i / width * width, to = from + width <= GRID ? from + width : GRID;
-		double share = (double)(i - from) / width;
-		double line = (double)series->live[from] * (1 - share) + (double)series->live[to] * share;
-		off += fabs((double)series->live[i] - line);
-	}
-	return off * series->mean_bytes / (GRID + 1);
+	uint32_t count = 1;
+	for (; number >= 10; number /= 10)
+		count++;
+	return count;
 }
 
-static uint64_t bytes_of(const struct series *series, uint32_t bins)
+static uint64_t born_between(const struct series *series, uint32_t from, uint32_t to)
 {
-	uint64_t born[GRID], live[GRID + 1];
-	coarsen(series, bins, born, live);
-	return twin_series_bytes(born, live, bins);
+	return series->born_before[to] - series->born_before[from];
 }
 
-/* The step to more bins that brings most for its bytes: of any kind, to any number of bins. */
-struct refinement {
-	uint32_t kind, bins;
-	uint64_t bytes;
-	double gain_per_byte;
+/* What a change point takes in the file: its place, those live there, and the births told apart; and commas. */
+static uint32_t bytes_of_point(const struct series *series, uint32_t from, uint32_t at, uint32_t to)
+{
+	return digits(at) + digits(series->live[at]) + digits(born_between(series, from, at)) +
+	       digits(born_between(series, at, to)) - digits(born_between(series, from, to)) + 3;
+}
+
+/* Change points on the way, linked in time. */
+struct points {
+	uint16_t before[TWIN_TICKS + 1], after[TWIN_TICKS + 1];
+	double off[TWIN_TICKS + 1];   /* of the phase that begins there */
+	double price[TWIN_TICKS + 1]; /* of the point */
 };
 
-static void offer(const struct series *series, uint32_t kind, uint64_t left, struct refinement *best)
+static void price_point(const struct series *series, struct points *points, uint32_t at)
 {
-	double now = error_of(series, series->bins);
-	uint64_t bytes_now = bytes_of(series, series->bins);
-	for (uint32_t bins = 2 * series->bins; bins <= GRID; bins *= 2) {
-		uint64_t bytes = bytes_of(series, bins) - bytes_now;
-		double gain = (now - error_of(series, bins)) / (double)(bytes + 1);
-		if (bytes <= left && gain > best->gain_per_byte)
-			*best = (struct refinement){kind, bins, bytes, gain};
+	uint32_t from = points->before[at], to = points->after[at];
+	if (at == 0 || at == TWIN_TICKS)
+		return;
+	double more = off_line(series, from, to) - points->off[from] - points->off[at];
+	points->price[at] = more * series->mean_bytes / TWIN_TICKS / bytes_of_point(series, from, at, to);
+}
+
+static void remove_point(const struct series *series, struct points *points, uint32_t at)
+{
+	uint32_t from = points->before[at], to = points->after[at];
+	points->after[from] = (uint16_t)to;
+	points->before[to] = (uint16_t)from;
+	points->off[from] = off_line(series, from, to);
+	price_point(series, points, from);
+	price_point(series, points, to);
+}
+
+static uint32_t cheapest_point(const struct points *points)
+{
+	uint32_t best = points->after[0];
+	for (uint32_t at = best; at < TWIN_TICKS; at = points->after[at])
+		if (points->price[at] < points->price[best])
+			best = at;
+	return best;
+}
+
+/* From a change point at every tick down to none. O(ticks squared), most of it for kinds that never rest. */
+static void price_removals(struct series *series)
+{
+	struct points points = {0};
+	for (uint32_t tick = 0; tick <= TWIN_TICKS; tick++) {
+		points.before[tick] = (uint16_t)(tick ? tick - 1 : 0);
+		points.after[tick] = (uint16_t)(tick + 1);
+	}
+	for (uint32_t tick = 1; tick < TWIN_TICKS; tick++)
+		price_point(series, &points, tick);
+	double highest = 0;
+	series->file_bytes = 0;
+	for (uint32_t i = 0; i < TWIN_TICKS - 1; i++) {
+		uint32_t at = cheapest_point(&points);
+		highest = points.price[at] > highest ? points.price[at] : highest;
+		uint32_t bytes = bytes_of_point(series, points.before[at], at, points.after[at]);
+		series->removals[i] = (struct removal){(uint16_t)at, (uint16_t)bytes, highest};
+		series->file_bytes += bytes;
+		remove_point(series, &points, at);
 	}
 }
 
-/* Greedy; what one kind offers changes only when it is refined itself, or when the room shrinks. */
-static void choose_bins(struct series *series, uint32_t count, uint64_t left)
+/* The change points that cost no more than the price are given up: how many, and what the others take. */
+static uint32_t removals_at(const struct series *series, double price, uint64_t *file_bytes)
 {
-	for (;;) {
-		struct refinement best = {0};
+	uint32_t count = 0;
+	uint64_t left = series->file_bytes;
+	for (; count < TWIN_TICKS - 1 && series->removals[count].price <= price; count++)
+		left -= series->removals[count].file_bytes;
+	*file_bytes += left + (left > 0 ? sizeof ",\"until\":[1024]" : 0);
+	return count;
+}
+
+/* The lowest price, one for all kinds, at which the file is no longer than it may be. */
+static double choose_price(const struct series *series, uint32_t count, uint64_t room)
+{
+	double low = 0, high = 1;
+	for (uint32_t kind = 0; kind < count; kind++)
+		if (series[kind].removals[TWIN_TICKS - 2].price > high)
+			high = series[kind].removals[TWIN_TICKS - 2].price;
+	for (int i = 0; i < 100; i++) {
+		double price = (low + high) / 2;
+		uint64_t bytes = 0;
 		for (uint32_t kind = 0; kind < count; kind++)
-			offer(&series[kind], kind, left, &best);
-		if (best.bins == 0)
-			return;
-		series[best.kind].bins = best.bins;
-		left -= best.bytes;
+			removals_at(&series[kind], price, &bytes);
+		if (bytes > room)
+			low = price;
+		else
+			high = price;
 	}
+	return high;
 }
 
-static bool keep_series(const struct fit *fit, const struct series *series, struct twin_kind *kind)
+static bool keep_series(const struct fit *fit, const struct series *series, double price, struct twin_kind *kind)
 {
+	uint64_t ignored = 0;
+	uint32_t removed = removals_at(series, price, &ignored);
+	bool keeps[TWIN_TICKS + 1] = {false};
+	free(kind->until);
 	free(kind->born);
 	free(kind->live);
-	kind->bins = series->bins;
-	kind->born = calloc(kind->bins, sizeof *kind->born);
-	kind->live = calloc(kind->bins + 1u, sizeof *kind->live);
-	if (!kind->born || !kind->live)
+	for (uint32_t i = removed; i < TWIN_TICKS - 1; i++)
+		keeps[series->removals[i].at] = true;
+	keeps[TWIN_TICKS] = true;
+	kind->phases = TWIN_TICKS - removed;
+	kind->until = calloc(kind->phases, sizeof *kind->until);
+	kind->born = calloc(kind->phases, sizeof *kind->born);
+	kind->live = calloc(kind->phases + 1u, sizeof *kind->live);
+	if (!kind->until || !kind->born || !kind->live)
 		return out_of_memory(fit);
-	coarsen(series, kind->bins, kind->born, kind->live);
+	kind->live[0] = series->live[0];
+	for (uint32_t tick = 1, from = 0, phase = 0; tick <= TWIN_TICKS; tick++) {
+		if (!keeps[tick])
+			continue;
+		kind->until[phase] = (uint16_t)tick;
+		kind->born[phase] = born_between(series, from, tick);
+		kind->live[++phase] = series->live[tick];
+		from = tick;
+	}
 	return true;
 }
 
@@ -662,20 +754,24 @@ static bool measure_model(const struct fit *fit, uint64_t *bytes)
 	return done || out_of_memory(fit);
 }
 
-static bool fit_series(const struct fit *fit, struct series *series, uint64_t model_bytes)
+static bool keep_all(const struct fit *fit, const struct series *series, double price)
 {
-	struct twin_model *model = fit->model;
-	uint64_t bytes;
-	for (uint32_t i = 0; i < model->kind_count; i++)
-		if (!keep_series(fit, &series[i], &model->kinds[i]))
-			return false;
-	if (!measure_model(fit, &bytes))
-		return false;
-	choose_bins(series, model->kind_count, model_bytes > bytes ? model_bytes - bytes : 0);
-	for (uint32_t i = 0; i < model->kind_count; i++)
-		if (!keep_series(fit, &series[i], &model->kinds[i]))
+	for (uint32_t i = 0; i < fit->model->kind_count; i++)
+		if (!keep_series(fit, &series[i], price, &fit->model->kinds[i]))
 			return false;
 	return true;
+}
+
+/* First without any change point, to see what the rest takes. */
+static bool fit_series(const struct fit *fit, struct series *series, uint64_t model_bytes)
+{
+	uint64_t bytes, room;
+	for (uint32_t i = 0; i < fit->model->kind_count; i++)
+		price_removals(&series[i]);
+	if (!keep_all(fit, series, (double)INFINITY) || !measure_model(fit, &bytes))
+		return false;
+	room = model_bytes > bytes ? model_bytes - bytes : 0;
+	return keep_all(fit, series, choose_price(series, fit->model->kind_count, room));
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */
@@ -683,7 +779,6 @@ static bool fit_series(const struct fit *fit, struct series *series, uint64_t mo
 /* Room for the largest kind. */
 struct workspace {
 	struct span *spans;
-	struct ended *ended;
 	struct twin_size *sizes;
 	struct series *series; /* by kind */
 };
@@ -698,7 +793,7 @@ static void fit_kind(const struct group *group, const struct workspace *space, s
 	fit_cpus(group, group->fit->model->cpu_count, kind);
 	fit_life(group, false, space->spans, &kind->life);
 	fit_life(group, true, space->spans, &kind->warm_life);
-	kind->together = fit_together(group, space->ended);
+	kind->together = fit_together(group);
 	fit_sizes(group, space->sizes, kind);
 }
 
@@ -707,11 +802,10 @@ static bool fit_kinds(struct fit *fit, uint64_t model_bytes)
 	struct twin_model *model = fit->model;
 	const struct workspace space = {
 		.spans = calloc(fit->life_count, sizeof *space.spans),
-		.ended = calloc(fit->life_count, sizeof *space.ended),
 		.sizes = calloc(SIZES_SEEN_MAX + 1u, sizeof *space.sizes),
 		.series = calloc(model->kind_count, sizeof *space.series),
 	};
-	bool done = space.spans && space.ended && space.sizes && space.series;
+	bool done = space.spans && space.sizes && space.series;
 	for (uint32_t i = 0; done && i < model->kind_count; i++) {
 		const struct group group = {fit, fit->by_kind + fit->first[i], fit->first[i + 1] - fit->first[i]};
 		fit_kind(&group, &space, &model->kinds[i]);
@@ -719,7 +813,6 @@ static bool fit_kinds(struct fit *fit, uint64_t model_bytes)
 	}
 	done = done ? fit_series(fit, space.series, model_bytes) : out_of_memory(fit);
 	free(space.spans);
-	free(space.ended);
 	free(space.sizes);
 	free(space.series);
 	return done;
@@ -746,7 +839,7 @@ bool twin_fit(struct kmt_reader *reader, uint64_t model_bytes, struct twin_model
 	*model = (struct twin_model){.page_bytes = origin->page_bytes,
 				     .cpu_count = origin->cpu_count,
 				     .duration_ns = kmt_reader_totals(reader)->duration_ns};
-	model->long_ns = model->duration_ns / GRID;
+	model->long_ns = model->duration_ns / LONG_SHARE;
 	if (model->duration_ns == 0)
 		return kml_fail(error, "%s: all of it at one instant: there is no rate to fit",
 				kmt_reader_path(reader));

@@ -21,22 +21,18 @@ static const char *const cache_columns[CACHE_COLUMNS] = {
 
 /* ------------------------------------------------------------------------------------------------ lifetimes */
 
+const double twin_shares[TWIN_QUANTILES] = {0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 1};
+
 double twin_life_at(const struct twin_life *life, double uniform)
 {
-	double place = uniform * (TWIN_QUANTILES - 1);
-	int below = (int)place;
-	double low = life->quantile_ns[below], high = life->quantile_ns[below + 1];
+	int above = 1;
+	while (above < TWIN_QUANTILES - 1 && twin_shares[above] <= uniform)
+		above++;
+	double low = life->quantile_ns[above - 1], high = life->quantile_ns[above];
 	if (isinf(low) || isinf(high))
 		return (double)INFINITY;
-	return exp(log(low) + (place - below) * (log(high) - log(low)));
-}
-
-uint64_t twin_series_bytes(const uint64_t *born, const uint64_t *live, uint32_t bins)
-{
-	uint64_t bytes = 0;
-	for (uint32_t i = 0; i < bins; i++)
-		bytes += (uint64_t)snprintf(NULL, 0, "%" PRIu64 ",%" PRIu64 ",", born[i], live[i + 1]);
-	return bytes;
+	double place = (uniform - twin_shares[above - 1]) / (twin_shares[above] - twin_shares[above - 1]);
+	return exp(log(low) + place * (log(high) - log(low)));
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -186,35 +182,53 @@ static bool read_sizes(const struct place *place, const cJSON *object, const str
 	return sum > 0 || wrong(place, "sizes", "one weight at least must be more than 0");
 }
 
+/* Where phases end; one phase needs not be told. */
+static bool read_until(const struct place *place, const cJSON *object, struct twin_kind *kind)
+{
+	kind->until[kind->phases - 1] = TWIN_TICKS;
+	if (kind->phases == 1)
+		return true;
+	const cJSON *until = array_of(place, object, "until", (int)kind->phases, (int)kind->phases), *item;
+	uint64_t before = 0;
+	uint32_t i = 0;
+	if (!until)
+		return false;
+	cJSON_ArrayForEach(item, until)
+	{
+		if (!read_whole(place, item, "until", before + 1, TWIN_TICKS, &before))
+			return false;
+		kind->until[i++] = (uint16_t)before;
+	}
+	return before == TWIN_TICKS || wrong(place, "until", "the last phase must end at 1024, the end of the trace");
+}
+
 /* "live" of one number: that many, all the time, and none is born. */
 static bool read_counts(const struct place *place, const cJSON *object, struct twin_kind *kind)
 {
-	const cJSON *live = array_of(place, object, "live", 1, TWIN_BINS_MAX + 1);
+	const cJSON *live = array_of(place, object, "live", 1, TWIN_TICKS + 1);
 	if (!live)
 		return false;
 	int count = cJSON_GetArraySize(live);
 	bool is_still = count == 1;
-	kind->bins = is_still ? 1 : (uint32_t)count - 1;
-	kind->live = calloc(kind->bins + 1, sizeof *kind->live);
-	kind->born = calloc(kind->bins, sizeof *kind->born);
-	if (!kind->live || !kind->born)
+	kind->phases = is_still ? 1 : (uint32_t)count - 1;
+	kind->until = calloc(kind->phases, sizeof *kind->until);
+	kind->live = calloc(kind->phases + 1, sizeof *kind->live);
+	kind->born = calloc(kind->phases, sizeof *kind->born);
+	if (!kind->until || !kind->live || !kind->born)
 		return wrong(place, "live", "out of memory");
-	if ((kind->bins & (kind->bins - 1)) != 0)
-		return wrong(place, "live",
-			     "give one more than a power of two, the first at the start, or a single number");
-	if (!read_series(place, live, "live", kind->live))
+	if (!read_until(place, object, kind) || !read_series(place, live, "live", kind->live))
 		return false;
 	if (is_still) {
 		kind->live[1] = kind->live[0];
 		return true;
 	}
-	const cJSON *born = array_of(place, object, "born", (int)kind->bins, (int)kind->bins);
+	const cJSON *born = array_of(place, object, "born", (int)kind->phases, (int)kind->phases);
 	if (!born || !read_series(place, born, "born", kind->born))
 		return false;
-	for (uint32_t bin = 0; bin < kind->bins; bin++)
-		if (kind->live[bin + 1] > kind->live[bin] + kind->born[bin])
+	for (uint32_t phase = 0; phase < kind->phases; phase++)
+		if (kind->live[phase + 1] > kind->live[phase] + kind->born[phase])
 			return wrong(place, "live",
-				     "more are alive at the end of a bin than were before and were born in it");
+				     "more are alive at the end of a phase than were before and were born in it");
 	return true;
 }
 
@@ -353,14 +367,23 @@ static bool read_root(struct place *place, const cJSON *root, struct twin_model 
 	return read_caches(place, root, model) && read_kinds(place, root, model);
 }
 
+static bool fail_syntax(const char *text, const char *at, const char *name, struct kml_error *error)
+{
+	unsigned line = 1;
+	for (const char *c = text; at && c < at; c++)
+		line += *c == '\n';
+	return kml_fail(error,
+			"%s: line %u is no JSON from '%.20s' on: 'kmemlab generate --fit TRACE.kmt' writes a model",
+			name, line, at ? at : "");
+}
+
 bool twin_model_parse(const char *text, const char *name, struct twin_model *model, struct kml_error *error)
 {
 	struct place place = {.name = name, .error = error};
 	*model = (struct twin_model){0};
 	cJSON *root = cJSON_Parse(text);
 	if (!root)
-		return kml_fail(error, "%s: no JSON: 'kmemlab generate --fit TRACE.kmt -o %s' writes a model", name,
-				name);
+		return fail_syntax(text, cJSON_GetErrorPtr(), name, error);
 	bool done = read_root(&place, root, model);
 	cJSON_Delete(root);
 	return done;
@@ -392,6 +415,7 @@ void twin_model_free(struct twin_model *model)
 	for (uint32_t i = 0; i < model->cache_count; i++)
 		free((char *)model->caches[i].name);
 	for (uint32_t i = 0; i < model->kind_count; i++) {
+		free(model->kinds[i].until);
 		free(model->kinds[i].born);
 		free(model->kinds[i].live);
 	}
@@ -442,14 +466,15 @@ static void add_life(cJSON *object, const char *field, const struct twin_life *l
 
 static void add_counts(cJSON *object, const struct twin_kind *kind)
 {
-	bool is_still = kind->bins == 1 && kind->born[0] == 0 && kind->live[0] == kind->live[1];
+	bool is_still = kind->phases == 1 && kind->born[0] == 0 && kind->live[0] == kind->live[1];
+	cJSON *until = kind->phases > 1 ? cJSON_AddArrayToObject(object, "until") : NULL;
+	for (uint32_t i = 0; until && i < kind->phases; i++)
+		add_whole(until, kind->until[i]);
 	cJSON *live = cJSON_AddArrayToObject(object, "live");
-	for (uint32_t i = 0; i <= (is_still ? 0 : kind->bins); i++)
+	for (uint32_t i = 0; i <= (is_still ? 0 : kind->phases); i++)
 		add_whole(live, kind->live[i]);
-	if (is_still)
-		return;
-	cJSON *born = cJSON_AddArrayToObject(object, "born");
-	for (uint32_t i = 0; i < kind->bins; i++)
+	cJSON *born = is_still ? NULL : cJSON_AddArrayToObject(object, "born");
+	for (uint32_t i = 0; born && i < kind->phases; i++)
 		add_whole(born, kind->born[i]);
 }
 

@@ -3,8 +3,8 @@
  * address, call site, command or time stamp is in it.
  *
  * A *kind* is what is asked for in one way: the objects of a cache, pages of an order, kmallocs of a range of sizes
- * without a cache. Its time is cut into equal bins, a power of two of them; for each bin the model has how many were
- * born in it, and how many were alive at its end. Who dies, given how many, is told by lifetimes: quantiles of their
+ * without a cache. Its time is cut into phases at change points; for each phase the model has how many were born in it,
+ * and how many were alive at its end. Who dies, given how many, is told by lifetimes: quantiles of their
  * logarithm, estimated with those that never died counted as what they are (Kaplan & Meier, Nonparametric estimation
  * from incomplete observations, JASA 53, 1958), and by how often neighbours in birth die together.
  *
@@ -21,13 +21,13 @@
 
 enum {
 	TWIN_VERSION = 1,
-	TWIN_QUANTILES = 9, /* at 0, 1/8, ... 1 */
-	TWIN_BINS_MAX = 256, /* a power of two */
+	TWIN_QUANTILES = 9,
+	TWIN_TICKS = 1024, /* phases end at multiples of duration / TWIN_TICKS */
 	TWIN_SIZES_MAX = 12,
 	TWIN_CPUS_MAX = 64,
 	TWIN_KINDS_MAX = 4096,
 };
-#define TWIN_COUNT_MAX (1u << 28) /* of births in a bin, of live objects */
+#define TWIN_COUNT_MAX (1u << 28) /* of births in a phase, of live objects */
 #define TWIN_TIME_MAX_NS (1ull << 53)
 
 /* Lifetimes in ns; infinite where so many never died. Ascending. */
@@ -48,9 +48,10 @@ struct twin_kind {
 	bool is_pages; /* 2^order pages */
 	uint8_t order;
 	uint16_t flags; /* enum kml_flag and kmt_flag of the allocation, without WARM */
-	uint32_t bins;
-	uint64_t *born;                   /* by bin */
-	uint64_t *live;                   /* at the start, and at the end of each bin */
+	uint32_t phases;
+	uint16_t *until;                  /* ticks at which each phase ends, ascending; the last one TWIN_TICKS */
+	uint64_t *born;                   /* by phase */
+	uint64_t *live;                   /* at the start, and at the end of each phase */
 	struct twin_life life, warm_life; /* from birth; of those there at the start from then on */
 	double together;                  /* share of long lives that end with the one born before */
 	double cross;                     /* share of frees on another cpu than the birth's */
@@ -76,9 +77,9 @@ bool twin_model_parse(const char *text, const char *name, struct twin_model *mod
 bool twin_model_write(const struct twin_model *model, FILE *stream);
 void twin_model_free(struct twin_model *model);
 
-/* Bytes that the born and live of a kind would take in the file. */
-uint64_t twin_series_bytes(const uint64_t *born, const uint64_t *live, uint32_t bins);
-
+/* The shares of lives that are over at each quantile. Closer at the end: a few long lives weigh as much as all others.
+ */
+extern const double twin_shares[TWIN_QUANTILES];
 /* A lifetime: that of which a share of `uniform` in [0, 1) is over by then; infinite beyond the last death. */
 double twin_life_at(const struct twin_life *life, double uniform);
 
