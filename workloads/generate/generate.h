@@ -150,8 +150,6 @@ void generate_fail(struct generate *generate, const char *what);
 
 /* In `start`: how many cpus there are, where the spec leaves it open (cpus=0). */
 void generate_choose_cpus(struct generate *generate, uint32_t cpu_count);
-/* In a step: the workload ends here with an error, which begins with its spec. */
-void generate_fail(struct generate *generate, const char *what);
 
 /* Live objects now; their requested bytes. */
 uint64_t generate_live(const struct generate *generate);

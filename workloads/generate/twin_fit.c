@@ -311,7 +311,7 @@ static bool sort_lives(struct fit *fit, struct kml_hashmap *kinds)
 	}
 	model->kinds = calloc(model->kind_count, sizeof *model->kinds);
 	fit->first = calloc(model->kind_count + 1u, sizeof *fit->first);
-	fit->by_kind = calloc(fit->life_count, sizeof *fit->by_kind);
+	fit->by_kind = calloc(fit->life_count + 1u, sizeof *fit->by_kind);
 	uint32_t *next = calloc(model->kind_count + 1u, sizeof *next);
 	if (!model->kinds || !fit->first || !fit->by_kind || !next) {
 		free(next);

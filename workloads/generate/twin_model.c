@@ -349,7 +349,7 @@ static bool read_kinds(struct place *place, const cJSON *root, struct twin_model
 
 static bool read_root(struct place *place, const cJSON *root, struct twin_model *model)
 {
-	uint64_t version, page_bytes, cpus;
+	uint64_t version = 0, page_bytes = 0, cpus = 0;
 	const cJSON *format = cJSON_GetObjectItemCaseSensitive(root, "format");
 	if (!cJSON_IsString(format) || strcmp(format->valuestring, FORMAT) != 0)
 		return wrong(place, "format",

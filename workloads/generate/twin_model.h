@@ -8,7 +8,7 @@
  * logarithm, estimated with those that never died counted as what they are (Kaplan & Meier, Nonparametric estimation
  * from incomplete observations, JASA 53, 1958), and by how often neighbours in birth die together.
  *
- * The file is JSON, a line for each cache and its kinds; workloads/generate/README.md describes every field.
+ * The file is JSON, a line for each cache and its kinds; workloads/README.md describes every field.
  */
 #ifndef KMEMLAB_TWIN_MODEL_H
 #define KMEMLAB_TWIN_MODEL_H
