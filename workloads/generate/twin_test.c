@@ -109,6 +109,7 @@ static struct kmt_reader *open_stream(struct stream *stream)
 						 .cpu_count = 2,
 						 .page_bytes = PAGE_BYTES};
 	struct kml_error error;
+	assert_non_null(stream->events);
 	qsort(stream->events, stream->count, sizeof *stream->events, by_time);
 	struct kmt_reader *reader = kmt_open_events(&origin, caches, 2, stream->events, stream->count, &error);
 	if (!reader)
@@ -124,8 +125,11 @@ static void put_queue(struct stream *stream, uint16_t cache, uint64_t size_bytes
 	double gap_ns = (double)end_ns / births;
 	for (uint64_t i = 0; i < (uint64_t)(mean_ns / gap_ns); i++)
 		live(stream, cache, size_bytes, 0, exponential(stream, mean_ns), end_ns, true);
-	for (double at_ns = exponential(stream, gap_ns); at_ns < (double)end_ns; at_ns += exponential(stream, gap_ns))
+	double at_ns = exponential(stream, gap_ns);
+	while (at_ns < (double)end_ns) {
 		live(stream, cache, size_bytes, at_ns, exponential(stream, mean_ns), end_ns, false);
+		at_ns += exponential(stream, gap_ns);
+	}
 }
 
 static struct twin_model fit(struct kmt_reader *reader, uint64_t model_bytes)
