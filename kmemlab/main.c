@@ -22,7 +22,7 @@ static const struct kml_command commands[] = {
 	{"import", "turn ftrace text, perf.data, trace.dat, LTTng text, traces of malloc ... into a .kmt", cmd_import},
 	{"export", "a trace as CSV or as NumPy arrays", cmd_export},
 	{"info", "what a .kmt holds: origin, caches, events, quirks", cmd_info},
-	{"generate", "make a workload: distributions, scenarios, worst cases", cmd_generate},
+	{"generate", "make a workload: distributions, scenarios, worst cases, the twin of a trace", cmd_generate},
 	{"replay", "one trace on one allocator stack", cmd_replay},
 	{"run", "many traces on many stacks: CSV files, figures, a summary table", cmd_run},
 	{"fidelity", "does a stack end where the recorded kernel ended: slabs predicted and actual", cmd_fidelity},

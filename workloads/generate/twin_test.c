@@ -109,8 +109,8 @@ static struct kmt_reader *open_stream(struct stream *stream)
 						 .cpu_count = 2,
 						 .page_bytes = PAGE_BYTES};
 	struct kml_error error;
-	assert_non_null(stream->events);
-	qsort(stream->events, stream->count, sizeof *stream->events, by_time);
+	if (stream->count > 1)
+		qsort(stream->events, stream->count, sizeof *stream->events, by_time);
 	struct kmt_reader *reader = kmt_open_events(&origin, caches, 2, stream->events, stream->count, &error);
 	if (!reader)
 		fail_msg("%s", error.text);
