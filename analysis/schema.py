@@ -175,7 +175,7 @@ def _convert(path, line, row, header, columns):
     return values
 
 
-def read_rows(path, columns):
+def read_rows(path, columns, may_be_empty=False):
     """Every row of a CSV file as a dictionary of converted values. SchemaError for anything out of contract."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
@@ -189,7 +189,7 @@ def read_rows(path, columns):
         raise SchemaError(f"{path}: not a UTF-8 text file") from None
     except csv.Error as error:
         raise SchemaError(f"{path}: not a CSV file: {error}") from None
-    if not rows:
+    if not rows and not may_be_empty:
         raise SchemaError(f"{path}: no rows under the header (column {next(iter(columns))} has no value)")
     return rows
 

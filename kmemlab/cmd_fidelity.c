@@ -11,6 +11,7 @@
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
 #include "kmemlab/fidelity_report.h"
+#include "kmemlab/json.h"
 #include "kmemlab/options.h"
 #include "kmemlab/scripts.h"
 #include "kmemlab/support/error.h"
@@ -58,20 +59,6 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-/* A fraction, or a percentage. */
-static double parse_ratio(const char *text, const char *what, struct argp_state *state)
-{
-	char *end;
-	double ratio = strtod(text, &end);
-	if (end != text && *end == '%' && end[1] == '\0')
-		ratio /= 100;
-	else if (end == text || *end != '\0')
-		ratio = (double)NAN;
-	if (!isfinite(ratio))
-		argp_error(state, "%s '%s': give a fraction such as 0.01, or 1%%", what, text);
-	return ratio;
-}
-
 static void add_trace(const char *path, struct arguments *arguments, struct argp_state *state)
 {
 	if (arguments->trace_count == TRACES_MAX)
@@ -105,10 +92,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->options.with_recorder = true;
 		return 0;
 	case OPTION_MAX_WMAPE:
-		arguments->max_wmape = parse_ratio(value, "max-wmape", state);
+		arguments->max_wmape = kml_option_ratio(value, "max-wmape", state);
 		return 0;
 	case OPTION_MIN_SKILL:
-		arguments->min_skill = parse_ratio(value, "min-skill", state);
+		arguments->min_skill = kml_option_ratio(value, "min-skill", state);
 		return 0;
 	case OPTION_JSON:
 		arguments->json = true;
@@ -222,15 +209,6 @@ struct session {
 	bool check_failed;
 };
 
-static void name_trace(const char *path, char name[256])
-{
-	const char *base = strrchr(path, '/');
-	snprintf(name, 256, "%s", base ? base + 1 : path);
-	char *suffix = strrchr(name, '.');
-	if (suffix && suffix != name && strcmp(suffix, ".kmt") == 0)
-		*suffix = '\0';
-}
-
 static void show_progress(void *context, uint64_t events)
 {
 	kml_progress_update(context, events);
@@ -260,7 +238,7 @@ static bool judge_one(struct session *session, const char *path, struct kmt_read
 	struct fidelity fidelity;
 	struct fidelity_options judged = session->arguments->options;
 	char name[256];
-	name_trace(path, name);
+	kml_option_trace_name(path, name, sizeof name);
 	judged.replay.add_pages = replay_may_add_pages(reader, spec, &judged.replay);
 	judged.progress = show_progress;
 	judged.context = &progress;
@@ -335,15 +313,12 @@ static void print_json(struct session *session)
 	double wmape = fidelity_wmape(&session->sums), skill = fidelity_skill(&session->sums);
 	if (!only) {
 		only = cJSON_CreateObject();
-		cJSON_AddItemToObject(only, "wmape", isnan(wmape) ? cJSON_CreateNull() : cJSON_CreateNumber(wmape));
-		cJSON_AddItemToObject(only, "skill", isnan(skill) ? cJSON_CreateNull() : cJSON_CreateNumber(skill));
+		kml_json_add_ratio(only, "wmape", wmape);
+		kml_json_add_ratio(only, "skill", skill);
 		cJSON_AddItemToObject(only, "traces", root);
 		session->list = NULL;
 	}
-	char *text = cJSON_Print(only);
-	puts(text ? text : "{}");
-	free(text);
-	cJSON_Delete(only);
+	kml_json_print(only);
 }
 
 /* The limits asked for; over all traces. */

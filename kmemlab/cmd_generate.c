@@ -4,17 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "allocators/registry.h"
 #include "kmemlab/command.h"
 #include "kmemlab/params_text.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/nearest.h"
+#include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
 #include "workloads/generate/generate.h"
+#include "workloads/generate/twin_fit.h"
 
-enum { OPTION_LIST = 256, OPTION_AGAINST };
+enum { OPTION_LIST = 256, OPTION_AGAINST, OPTION_FIT, OPTION_MODEL_SIZE };
 
 struct arguments {
-	const char *workload, *out, *against;
+	const char *workload, *out, *against, *fit;
+	uint64_t model_bytes;
 	bool list, quiet;
 };
 
@@ -24,6 +28,12 @@ static const struct argp_option options[] = {
 	 "Of a workload that plays against a stack: which (default binary); as against=STACK at the end of its spec",
 	 0},
 	{"list", OPTION_LIST, NULL, 0, "All workloads with their parameters, or the one that is named", 0},
+	{"fit", OPTION_FIT, "TRACE", 0,
+	 "Fit a model to a trace and write that to OUT.json: a few kilobytes of which twin:model=OUT.json makes its "
+	 "twin",
+	 0},
+	{"model-size", OPTION_MODEL_SIZE, "SIZE", 0,
+	 "With --fit: about how large the model may be (default 16k); more is nearer in time", 0},
 	{"quiet", 'q', NULL, 0, "No progress, no summary", 0},
 	{0},
 };
@@ -44,13 +54,24 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_LIST:
 		arguments->list = true;
 		return 0;
+	case OPTION_FIT:
+		arguments->fit = value;
+		return 0;
+	case OPTION_MODEL_SIZE:
+		if (!kml_parse_size(value, &arguments->model_bytes) || arguments->model_bytes > 1 << 30)
+			argp_error(state, "model-size '%s': give a size such as 16k, up to 1G", value);
+		return 0;
 	case ARGP_KEY_ARG:
 		if (arguments->workload)
 			argp_error(state, "one workload at a time ('%s' is the second)", value);
 		arguments->workload = value;
 		return 0;
 	case ARGP_KEY_END:
-		if (!arguments->list && !arguments->workload)
+		if (arguments->fit && arguments->workload)
+			argp_error(state, "fit %s, or make '%s': one at a time", arguments->fit, arguments->workload);
+		if (arguments->fit && !arguments->out)
+			argp_error(state, "say where to write the model: -o OUT.json");
+		if (!arguments->list && !arguments->fit && !arguments->workload)
 			argp_error(state, "which workload? 'kmemlab generate --list' shows all");
 		if (!arguments->list && !arguments->out)
 			argp_error(state, "say where to write: -o OUT.kmt (or give the workload to 'kmemlab replay' as "
@@ -70,6 +91,8 @@ static const struct argp argp = {options,
 				 "Examples:\n"
 				 "  kmemlab generate --list\n"
 				 "  kmemlab generate long_lists:pairs=5000,order=shuffled -o lists.kmt\n"
+				 "  kmemlab generate --fit mine.kmt -o twin.json      a private trace stays private\n"
+				 "  kmemlab compare mine.kmt twin:model=twin.json --allocator slub\n"
 				 "  kmemlab replay long_lists --allocator first_fit\n"
 				 "  kmemlab run long_lists traces/compile.kmt --out results/mine\n\n"
 				 "The same spec gives the same bytes; another seed another workload of its kind.\n"
@@ -163,13 +186,48 @@ static bool write_trace(struct kmt_reader *reader, const struct arguments *argum
 	return false;
 }
 
+/* ------------------------------------------------------------------------------------------------ fitting */
+
+static bool write_model(const struct twin_model *model, const struct arguments *arguments, struct kml_error *error)
+{
+	struct kml_output output;
+	if (!kml_output_open(&output, arguments->out, error))
+		return false;
+	if (!twin_model_write(model, output.stream)) {
+		kml_output_abandon(&output);
+		return kml_fail(error, "%s: out of memory", arguments->out);
+	}
+	long bytes = ftell(output.stream);
+	if (!kml_output_commit(&output, error))
+		return false;
+	if (!arguments->quiet)
+		fprintf(stderr, "%s: %ld bytes; %" PRIu32 " caches, %" PRIu32 " kinds of allocations\n", arguments->out,
+			bytes, model->cache_count, model->kind_count);
+	return true;
+}
+
+static int fit(const struct arguments *arguments)
+{
+	struct kml_error error;
+	struct twin_model model;
+	struct kmt_reader *reader = workload_open(arguments->fit, arguments->against, &error);
+	if (!reader)
+		return kml_report(&error, KML_EXIT_USAGE);
+	bool done = twin_fit(reader, arguments->model_bytes, &model, &error) && write_model(&model, arguments, &error);
+	twin_model_free(&model);
+	kmt_close(reader);
+	return done ? KML_EXIT_OK : kml_report(&error, KML_EXIT_USAGE);
+}
+
 int cmd_generate(int argc, char **argv)
 {
-	struct arguments arguments = {0};
+	struct arguments arguments = {.model_bytes = 16 << 10};
 	struct kml_error error;
 	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
 	if (status)
 		return status;
+	if (arguments.fit)
+		return fit(&arguments);
 	if (arguments.list)
 		return list(arguments.workload);
 	if (!workload_is_spec(arguments.workload))

@@ -9,6 +9,7 @@
 #include "allocators/registry.h"
 #include "fuzz/program.h"
 #include "kmemlab/command.h"
+#include "kmemlab/json.h"
 #include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "workloads/figures.h"
@@ -161,14 +162,6 @@ static void print_text(const struct arguments *arguments, const struct replay_re
 		printf("%.1f ns per event\n", (double)result->elapsed_ns / (double)result->events);
 }
 
-/* cJSON keeps numbers as doubles: beyond 2^53 digits would be lost. */
-static void add_u64(cJSON *object, const char *name, uint64_t value)
-{
-	char text[24];
-	snprintf(text, sizeof text, "%" PRIu64, value);
-	cJSON_AddRawToObject(object, name, text);
-}
-
 static cJSON *result_json(const struct arguments *arguments, const struct replay_result *result,
 			  uint64_t smallest_bytes)
 {
@@ -178,47 +171,43 @@ static cJSON *result_json(const struct arguments *arguments, const struct replay
 	cJSON_AddStringToObject(root, "trace", arguments->trace);
 	cJSON_AddStringToObject(root, "allocator", arguments->allocator);
 	cJSON_AddStringToObject(root, "level", replay_level_name(arguments->options.level));
-	add_u64(root, "arena_bytes", result->arena_bytes);
+	kml_json_add_u64(root, "arena_bytes", result->arena_bytes);
 	if (arguments->smallest)
-		add_u64(root, "min_arena_bytes", smallest_bytes);
-	add_u64(root, "events", result->events);
-	add_u64(root, "allocations", result->allocations);
-	add_u64(root, "frees", result->frees);
+		kml_json_add_u64(root, "min_arena_bytes", smallest_bytes);
+	kml_json_add_u64(root, "events", result->events);
+	kml_json_add_u64(root, "allocations", result->allocations);
+	kml_json_add_u64(root, "frees", result->frees);
 	cJSON *failures = cJSON_AddObjectToObject(root, "failures");
 	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
 		if (result->failures[status] > 0)
-			add_u64(failures, kml_status_name(status), result->failures[status]);
-	add_u64(root, "skipped_frees", result->skipped_frees);
-	add_u64(root, "dead_frees", result->dead_frees);
-	add_u64(root, "refused_frees", result->refused_frees);
-	add_u64(root, "peak_requested_bytes", result->peak_requested_bytes);
-	add_u64(root, "peak_granted_bytes", result->peak_granted_bytes);
-	add_u64(root, "peak_held_bytes", result->peak_held_bytes);
-	add_u64(root, "peak_metadata_bytes", result->peak_metadata_bytes);
+			kml_json_add_u64(failures, kml_status_name(status), result->failures[status]);
+	kml_json_add_u64(root, "skipped_frees", result->skipped_frees);
+	kml_json_add_u64(root, "dead_frees", result->dead_frees);
+	kml_json_add_u64(root, "refused_frees", result->refused_frees);
+	kml_json_add_u64(root, "peak_requested_bytes", result->peak_requested_bytes);
+	kml_json_add_u64(root, "peak_granted_bytes", result->peak_granted_bytes);
+	kml_json_add_u64(root, "peak_held_bytes", result->peak_held_bytes);
+	kml_json_add_u64(root, "peak_metadata_bytes", result->peak_metadata_bytes);
 	cJSON_AddNumberToObject(root, "mean_requested_bytes", result->mean_requested_bytes);
 	cJSON_AddNumberToObject(root, "mean_granted_bytes", result->mean_granted_bytes);
 	cJSON_AddNumberToObject(root, "mean_held_bytes", result->mean_held_bytes);
 	cJSON *waste = cJSON_AddObjectToObject(root, "waste_bytes_at_peak_held");
 	for (int kind = 0; kind < KML_WASTE_KINDS; kind++)
-		add_u64(waste, kml_waste_name(kind), result->at_peak_held.stats.waste_bytes[kind]);
+		kml_json_add_u64(waste, kml_waste_name(kind), result->at_peak_held.stats.waste_bytes[kind]);
 	cJSON_AddNumberToObject(root, "internal_fragmentation", figures.internal_fragmentation);
 	cJSON_AddNumberToObject(root, "slab_slack", figures.slab_slack);
 	cJSON_AddItemToObject(root, "johnstone_wilson", cJSON_CreateDoubleArray(figures.johnstone_wilson, 4));
 	cJSON_AddNumberToObject(root, "perf_fragmentation_percent", figures.perf_fragmentation_percent);
-	add_u64(root, "perf_requested_bytes", result->perf_requested_bytes);
-	add_u64(root, "perf_allocated_bytes", result->perf_allocated_bytes);
-	add_u64(root, "elapsed_ns", result->elapsed_ns);
+	kml_json_add_u64(root, "perf_requested_bytes", result->perf_requested_bytes);
+	kml_json_add_u64(root, "perf_allocated_bytes", result->perf_allocated_bytes);
+	kml_json_add_u64(root, "elapsed_ns", result->elapsed_ns);
 	cJSON_AddStringToObject(root, "check", result->check_failed ? result->check_error.text : "ok");
 	return root;
 }
 
 static void print_json(const struct arguments *arguments, const struct replay_result *result, uint64_t smallest_bytes)
 {
-	cJSON *root = result_json(arguments, result, smallest_bytes);
-	char *text = cJSON_Print(root);
-	puts(text ? text : "{}");
-	free(text);
-	cJSON_Delete(root);
+	kml_json_print(result_json(arguments, result, smallest_bytes));
 }
 
 /* ----------------------------------------------------------------------------------------------- running */

@@ -25,6 +25,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/json.h"
 #include "kmemlab/options.h"
 #include "kmemlab/scripts.h"
 #include "kmemlab/support/error.h"
@@ -279,22 +280,6 @@ static bool find_traces(struct plan *plan, struct kml_error *error)
 	return true;
 }
 
-/* Part of the names of files: of a workload's spec the punctuation is not. */
-static void name_trace(struct trace *trace)
-{
-	if (workload_is_spec(trace->path)) {
-		snprintf(trace->name, sizeof trace->name, "%s", trace->path);
-		for (char *at = trace->name; (at = strpbrk(at, ":,/=")); at++)
-			*at = '-';
-		return;
-	}
-	const char *base = strrchr(trace->path, '/');
-	snprintf(trace->name, sizeof trace->name, "%s", base ? base + 1 : trace->path);
-	char *suffix = strrchr(trace->name, '.');
-	if (suffix && suffix != trace->name && strcmp(suffix, ".kmt") == 0)
-		*suffix = '\0';
-}
-
 static bool scan_trace(struct trace *trace, struct kml_error *error)
 {
 	struct kmt_reader *reader = workload_open(trace->path, NULL, error);
@@ -313,7 +298,7 @@ static bool look_at_trace(struct plan *plan, uint32_t index, struct kml_error *e
 {
 	struct trace *trace = &plan->traces[index];
 	trace->path = plan->arguments->traces[index];
-	name_trace(trace);
+	kml_option_trace_name(trace->path, trace->name, sizeof trace->name);
 	for (uint32_t i = 0; i < index; i++)
 		if (strcmp(plan->traces[i].name, trace->name) == 0)
 			return kml_fail(error, "%s and %s would both be called %s: rename one", plan->traces[i].path,
@@ -827,13 +812,6 @@ static void cpu_model(char *model, size_t size)
 		fclose(stream);
 }
 
-static void add_u64(cJSON *object, const char *name, uint64_t value)
-{
-	char text[24];
-	snprintf(text, sizeof text, "%" PRIu64, value);
-	cJSON_AddRawToObject(object, name, text);
-}
-
 static void describe_program(cJSON *root)
 {
 	char revision[128], dirty[256], source[3072];
@@ -846,7 +824,7 @@ static void describe_program(cJSON *root)
 	cJSON_AddBoolToObject(program, "git_modified", dirty[0] != '\0');
 	cJSON_AddStringToObject(program, "compiler", KML_COMPILER);
 	cJSON_AddStringToObject(program, "flags", KML_FLAGS);
-	add_u64(program, "abi_version", KML_ABI_VERSION);
+	kml_json_add_u64(program, "abi_version", KML_ABI_VERSION);
 }
 
 static void describe_machine(cJSON *root)
@@ -860,7 +838,7 @@ static void describe_machine(cJSON *root)
 	}
 	cpu_model(model, sizeof model);
 	cJSON_AddStringToObject(machine, "cpu", model);
-	add_u64(machine, "cpus", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
+	kml_json_add_u64(machine, "cpus", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static void describe_cells(const struct plan *plan, cJSON *root)
@@ -871,7 +849,7 @@ static void describe_cells(const struct plan *plan, cJSON *root)
 		cJSON_AddStringToObject(trace, "name", plan->traces[i].name);
 		cJSON_AddStringToObject(trace, "path", path_from_source(plan->traces[i].path));
 		cJSON_AddStringToObject(trace, "xxh64", plan->traces[i].hash);
-		add_u64(trace, "events", plan->traces[i].events);
+		kml_json_add_u64(trace, "events", plan->traces[i].events);
 		cJSON_AddItemToArray(traces, trace);
 	}
 	cJSON *cells = cJSON_AddArrayToObject(root, "cells");
@@ -902,11 +880,11 @@ static void describe_options(const struct plan *plan, cJSON *root)
 				: arguments->options.arena_bytes ? text
 								 : "auto");
 	cJSON_AddBoolToObject(given, "smallest_arena", arguments->wants_smallest || arguments->in_smallest);
-	add_u64(given, "samples", arguments->options.samples);
-	add_u64(given, "seed", arguments->options.seed);
+	kml_json_add_u64(given, "samples", arguments->options.samples);
+	kml_json_add_u64(given, "seed", arguments->options.seed);
 	cJSON_AddBoolToObject(given, "check", arguments->options.check);
-	add_u64(given, "timing_rounds", arguments->timing_rounds);
-	add_u64(given, "jobs", arguments->jobs);
+	kml_json_add_u64(given, "timing_rounds", arguments->timing_rounds);
+	kml_json_add_u64(given, "jobs", arguments->jobs);
 }
 
 static bool write_manifest(const struct plan *plan, struct kml_error *error)
@@ -920,7 +898,7 @@ static bool write_manifest(const struct plan *plan, struct kml_error *error)
 	cJSON *root = cJSON_CreateObject();
 	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&plan->started, &started));
 	cJSON_AddStringToObject(root, "started", when);
-	add_u64(root, "seconds", (uint64_t)(time(NULL) - plan->started));
+	kml_json_add_u64(root, "seconds", (uint64_t)(time(NULL) - plan->started));
 	describe_program(root);
 	describe_machine(root);
 	describe_options(plan, root);

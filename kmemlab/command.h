@@ -27,6 +27,7 @@ int kml_report(const struct kml_error *error, int status);
 int cmd_list(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
+int cmd_compare(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_fidelity(int argc, char **argv);
 int cmd_fuzz(int argc, char **argv);

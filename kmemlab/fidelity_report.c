@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kmemlab/json.h"
 #include "workloads/cell.h"
 
 static const char *what_is_compared(enum fidelity_scale scale)
@@ -172,30 +173,13 @@ void fidelity_print(const struct fidelity_report *report, FILE *stream)
 
 /* ------------------------------------------------------------------------------------------------- JSON */
 
-/* cJSON keeps numbers as doubles: beyond 2^53 digits would be lost. */
-static void add_u64(cJSON *object, const char *name, uint64_t value)
-{
-	char text[24];
-	snprintf(text, sizeof text, "%" PRIu64, value);
-	cJSON_AddRawToObject(object, name, text);
-}
-
-/* null where a ratio has no value. */
-static void add_ratio(cJSON *object, const char *name, double ratio)
-{
-	if (isnan(ratio))
-		cJSON_AddNullToObject(object, name);
-	else
-		cJSON_AddNumberToObject(object, name, ratio);
-}
-
 static void add_sums(cJSON *object, const struct fidelity_sums *sums)
 {
-	add_ratio(object, "wmape", fidelity_wmape(sums));
-	add_ratio(object, "skill", fidelity_skill(sums));
-	add_u64(object, "error_pages", sums->error);
-	add_u64(object, "actual_pages", sums->actual);
-	add_u64(object, "moved_pages", sums->moved);
+	kml_json_add_ratio(object, "wmape", fidelity_wmape(sums));
+	kml_json_add_ratio(object, "skill", fidelity_skill(sums));
+	kml_json_add_u64(object, "error_pages", sums->error);
+	kml_json_add_u64(object, "actual_pages", sums->actual);
+	kml_json_add_u64(object, "moved_pages", sums->moved);
 }
 
 static cJSON *orders_json(const struct free_orders *orders)
@@ -209,25 +193,25 @@ static cJSON *orders_json(const struct free_orders *orders)
 static void add_meminfo(cJSON *object, const struct fidelity_moment *moment)
 {
 	cJSON *meminfo = cJSON_AddObjectToObject(object, "meminfo");
-	add_u64(meminfo, "predicted_slab_kb", moment->predicted_slab_kb);
-	add_u64(meminfo, "slab_kb", moment->slab_kb);
-	add_u64(meminfo, "predicted_sreclaimable_kb", moment->predicted_reclaimable_kb);
-	add_u64(meminfo, "sreclaimable_kb", moment->reclaimable_kb);
-	add_u64(meminfo, "predicted_sunreclaim_kb", moment->predicted_unreclaimable_kb);
-	add_u64(meminfo, "sunreclaim_kb", moment->unreclaimable_kb);
-	add_u64(meminfo, "kernel_stack_kb", moment->kernel_stack_kb);
+	kml_json_add_u64(meminfo, "predicted_slab_kb", moment->predicted_slab_kb);
+	kml_json_add_u64(meminfo, "slab_kb", moment->slab_kb);
+	kml_json_add_u64(meminfo, "predicted_sreclaimable_kb", moment->predicted_reclaimable_kb);
+	kml_json_add_u64(meminfo, "sreclaimable_kb", moment->reclaimable_kb);
+	kml_json_add_u64(meminfo, "predicted_sunreclaim_kb", moment->predicted_unreclaimable_kb);
+	kml_json_add_u64(meminfo, "sunreclaim_kb", moment->unreclaimable_kb);
+	kml_json_add_u64(meminfo, "kernel_stack_kb", moment->kernel_stack_kb);
 }
 
 static cJSON *moment_json(const struct fidelity_moment *moment)
 {
 	cJSON *object = cJSON_CreateObject();
 	cJSON_AddStringToObject(object, "label", moment->label);
-	add_u64(object, "time_ns", moment->time_ns);
-	add_u64(object, "event", moment->event);
+	kml_json_add_u64(object, "time_ns", moment->time_ns);
+	kml_json_add_u64(object, "event", moment->event);
 	cJSON_AddBoolToObject(object, "judged", moment->judged);
 	add_sums(object, &moment->sums);
-	add_u64(object, "all_predicted_pages", moment->predicted_pages);
-	add_u64(object, "all_actual_pages", actual_pages(moment));
+	kml_json_add_u64(object, "all_predicted_pages", moment->predicted_pages);
+	kml_json_add_u64(object, "all_actual_pages", actual_pages(moment));
 	if (moment->has_meminfo)
 		add_meminfo(object, moment);
 	if (moment->has_orders) {
@@ -247,7 +231,7 @@ static cJSON *cache_json(const struct fidelity *fidelity, uint32_t index)
 	cJSON_AddNumberToObject(object, "worst_error_pages", (double)cache->worst_error_pages);
 	if (cache->sums.error > 0)
 		cJSON_AddStringToObject(object, "worst_snapshot", fidelity->moments[cache->worst_moment].label);
-	add_u64(object, "events", cache->evidence.events);
+	kml_json_add_u64(object, "events", cache->evidence.events);
 	cJSON_AddStringToObject(object, "reason", cache->reason);
 	return object;
 }
@@ -275,7 +259,7 @@ cJSON *fidelity_json(const struct fidelity_report *report)
 	cJSON_AddStringToObject(root, "level", replay_level_name(report->options->replay.level));
 	cJSON_AddStringToObject(root, "compared", what_is_compared(fidelity->scale));
 	cJSON_AddNumberToObject(root, "judged_snapshots", fidelity->judged_moments);
-	add_u64(root, "failed_allocations", failed_allocations(fidelity));
+	kml_json_add_u64(root, "failed_allocations", failed_allocations(fidelity));
 	cJSON *left_out = cJSON_AddArrayToObject(root, "left_out");
 	for (uint32_t i = 0; i < fidelity->cache_count && !report->options->with_recorder; i++)
 		if (fidelity->caches[i].is_recorder)

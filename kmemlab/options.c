@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "allocators/registry.h"
+#include "workloads/generate/generate.h"
 
 uint64_t kml_option_number(const char *text, uint64_t minimum, uint64_t maximum, const char *what,
 			   struct argp_state *state)
@@ -17,6 +20,34 @@ uint64_t kml_option_number(const char *text, uint64_t minimum, uint64_t maximum,
 	if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || number < minimum || number > maximum)
 		argp_error(state, "%s '%s': give a number from %" PRIu64 " to %" PRIu64, what, text, minimum, maximum);
 	return number;
+}
+
+double kml_option_ratio(const char *text, const char *what, struct argp_state *state)
+{
+	char *end;
+	double ratio = strtod(text, &end);
+	if (end != text && *end == '%' && end[1] == '\0')
+		ratio /= 100;
+	else if (end == text || *end != '\0')
+		ratio = (double)NAN;
+	if (!isfinite(ratio))
+		argp_error(state, "%s '%s': give a fraction such as 0.01, or 1%%", what, text);
+	return ratio;
+}
+
+void kml_option_trace_name(const char *path, char *name, size_t size)
+{
+	if (workload_is_spec(path)) {
+		snprintf(name, size, "%s", path);
+		for (char *at = name; (at = strpbrk(at, ":,/=")); at++)
+			*at = '-';
+		return;
+	}
+	const char *base = strrchr(path, '/');
+	snprintf(name, size, "%s", base ? base + 1 : path);
+	char *suffix = strrchr(name, '.');
+	if (suffix && suffix != name && strcmp(suffix, ".kmt") == 0)
+		*suffix = '\0';
 }
 
 void kml_option_arena(const char *text, uint64_t *arena_bytes, bool *smallest, struct argp_state *state)

@@ -67,39 +67,15 @@ static const struct fidelity_moment *first_moment(const struct fidelity *fidelit
 
 /* ------------------------------------------------------------------------------------------------ caches */
 
-/* The place of a name among the sorted ones; *found tells whether it is there. */
-static uint32_t place_of(const struct fidelity *fidelity, const char *name, bool *found)
-{
-	uint32_t from = 0, to = fidelity->cache_count;
-	*found = false;
-	while (from < to && !*found) {
-		uint32_t middle = from + (to - from) / 2;
-		int order = strcmp(fidelity->caches[fidelity->by_name[middle]].name, name);
-		if (order == 0) {
-			*found = true;
-			return middle;
-		}
-		if (order < 0)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return from;
-}
-
 static bool grow_caches(struct fidelity *fidelity)
 {
 	if (fidelity->cache_count < fidelity->cache_capacity)
 		return true;
 	uint32_t capacity = fidelity->cache_capacity ? fidelity->cache_capacity * 2 : 256;
 	struct fidelity_cache *caches = realloc(fidelity->caches, capacity * sizeof *caches);
-	if (caches)
-		fidelity->caches = caches;
-	uint32_t *by_name = realloc(fidelity->by_name, capacity * sizeof *by_name);
-	if (by_name)
-		fidelity->by_name = by_name;
-	if (!caches || !by_name)
+	if (!caches)
 		return false;
+	fidelity->caches = caches;
 	fidelity->cache_capacity = capacity;
 	return true;
 }
@@ -107,22 +83,11 @@ static bool grow_caches(struct fidelity *fidelity)
 /* Index of the cache of that name, new or known; false without memory. */
 static bool find_cache(struct fidelity *fidelity, const char *name, uint32_t *index)
 {
-	bool found;
-	uint32_t place = place_of(fidelity, name, &found);
-	if (found) {
-		*index = fidelity->by_name[place];
-		return true;
-	}
-	char *copy = strdup(name);
-	if (!copy || !grow_caches(fidelity)) {
-		free(copy);
+	if (!grow_caches(fidelity) || !names_find(&fidelity->names, name, index))
 		return false;
-	}
-	memmove(fidelity->by_name + place + 1, fidelity->by_name + place,
-		(fidelity->cache_count - place) * sizeof *fidelity->by_name);
-	*index = fidelity->by_name[place] = fidelity->cache_count;
-	fidelity->caches[fidelity->cache_count++] =
-		(struct fidelity_cache){.name = copy, .is_recorder = survey_is_recorder(name)};
+	if (*index == fidelity->cache_count)
+		fidelity->caches[fidelity->cache_count++] = (struct fidelity_cache){
+			.name = fidelity->names.name[*index], .is_recorder = survey_is_recorder(name)};
 	return true;
 }
 
@@ -566,14 +531,12 @@ bool fidelity_run(struct kmt_reader *reader, const struct kml_spec *spec, const 
 
 void fidelity_free(struct fidelity *fidelity)
 {
-	for (uint32_t i = 0; i < fidelity->cache_count; i++)
-		free(fidelity->caches[i].name);
 	for (uint32_t i = 0; i < fidelity->moment_count; i++) {
 		free(fidelity->moments[i].label);
 		free(fidelity->moments[i].points);
 	}
 	free(fidelity->caches);
-	free(fidelity->by_name);
+	names_free(&fidelity->names);
 	free(fidelity->moments);
 	*fidelity = (struct fidelity){0};
 }

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "workloads/names.h"
 #include "workloads/orders.h"
 #include "workloads/replay.h"
 
@@ -61,7 +62,7 @@ struct fidelity_evidence {
 };
 
 struct fidelity_cache {
-	char *name;
+	const char *name; /* of struct fidelity, names */
 	bool is_recorder; /* belongs to the recording itself: left out of sums unless asked for */
 	bool reclaimable;
 	bool in_slabinfo; /* of some snapshot */
@@ -102,7 +103,7 @@ struct fidelity {
 	uint32_t page_bytes;
 	struct fidelity_cache *caches;
 	uint32_t cache_count, cache_capacity;
-	uint32_t *by_name; /* caches in the order of their names */
+	struct names names; /* of the caches, by index */
 	struct fidelity_moment *moments;
 	uint32_t moment_count, moment_capacity;
 	uint32_t judged_moments;

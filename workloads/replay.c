@@ -388,15 +388,24 @@ static bool feed(struct replay *replay, const struct kmt_event *event, struct km
 
 /* ---------------------------------------------------------------------------------------------- samples */
 
-/* Sample i of n stands after event warm + (total - warm) * i / n: none in the warm start. */
+/*
+ * Sample i of n stands after event warm + (total - warm) * i / n: none in the warm start. In time it stands after the
+ * last event that is not later than duration * i / n.
+ */
 static void plan_next_sample(struct replay *replay)
 {
 	const struct kmt_totals *totals = kmt_reader_totals(replay->reader);
 	uint64_t warm = totals->warm_events < totals->events ? totals->warm_events : 0;
 	uint64_t span = totals->events - warm, count = replay->options->samples;
+	replay->next_sample = UINT64_MAX;
+	replay->next_sample_ns = UINT64_MAX;
+	if (replay->options->samples_in_time && replay->samples_taken < count)
+		replay->next_sample_ns =
+			(uint64_t)((unsigned __int128)totals->duration_ns * (replay->samples_taken + 1) / count);
+	if (replay->options->samples_in_time)
+		return;
 	if (count > span)
 		count = span;
-	replay->next_sample = UINT64_MAX;
 	if (replay->samples_taken < count)
 		replay->next_sample = warm + (uint64_t)((unsigned __int128)span * (replay->samples_taken + 1) / count);
 }
@@ -426,7 +435,7 @@ static uint32_t select_events(const struct replay *replay, const struct kmt_even
 	return count;
 }
 
-/* The first of [from, to) that is no warm object, or that is not before the next tick. */
+/* The first of [from, to) that is no warm object, or that is not before a time. */
 static uint32_t end_of_warm(const struct kmt_event *events, uint32_t from, uint32_t to)
 {
 	while (from < to && is_warm(&events[from]))
@@ -434,13 +443,13 @@ static uint32_t end_of_warm(const struct kmt_event *events, uint32_t from, uint3
 	return from;
 }
 
-static uint32_t end_before_tick(const struct replay *replay, const struct kmt_event *events, uint32_t from, uint32_t to)
+static uint32_t end_before(uint64_t time_ns, const struct kmt_event *events, uint32_t from, uint32_t to)
 {
-	if (events[to - 1].time_ns < replay->next_tick_ns)
+	if (events[to - 1].time_ns < time_ns)
 		return to;
 	while (from < to) {
 		uint32_t middle = from + (to - from) / 2;
-		if (events[middle].time_ns < replay->next_tick_ns)
+		if (events[middle].time_ns < time_ns)
 			from = middle + 1;
 		else
 			to = middle;
@@ -449,12 +458,16 @@ static uint32_t end_before_tick(const struct replay *replay, const struct kmt_ev
 }
 
 /* Where the run from `next` on ends: at the next sample, with the warm start, before the next tick, at the last event
- * asked for, or with the block. */
+ * asked for, or with the block. Its first event has been caught up with: it is not later than a sample planned in time.
+ */
 static uint32_t end_of_run(const struct replay *replay, const struct kmt_event *events, uint32_t next,
 			   uint32_t event_count)
 {
 	uint32_t end = replay->has_settled ? event_count : end_of_warm(events, next, event_count);
-	uint64_t length = end_before_tick(replay, events, next, end) - next;
+	end = end_before(replay->next_tick_ns, events, next, end);
+	if (replay->next_sample_ns < UINT64_MAX)
+		end = end_before(replay->next_sample_ns + 1, events, next, end);
+	uint64_t length = end - next;
 	uint64_t until_sample = replay->next_sample - replay->position;
 	uint64_t until_stop = replay->options->stop_after_events - replay->position;
 	if (until_sample < length)
@@ -462,6 +475,11 @@ static uint32_t end_of_run(const struct replay *replay, const struct kmt_event *
 	if (replay->options->stop_after_events > replay->position && until_stop < length)
 		length = until_stop;
 	return next + (uint32_t)length;
+}
+
+static bool stopped_by_observer(const struct replay *replay, struct kml_error *error)
+{
+	return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
 }
 
 static bool feed_run(struct replay *replay, const struct kmt_event *events, const uint16_t *selected, uint32_t count,
@@ -479,16 +497,37 @@ static bool feed_run(struct replay *replay, const struct kmt_event *events, cons
 	return true;
 }
 
-/* Settle and tick, as they fall due before this event. */
-static void catch_up(struct replay *replay, const struct kmt_event *event)
+static void tick_until(struct replay *replay, uint64_t time_ns)
+{
+	if (replay->next_tick_ns > time_ns)
+		return;
+	uint64_t started_ns = now_ns(replay);
+	replay_tick_until(replay, time_ns);
+	replay->result->elapsed_ns += now_ns(replay) - started_ns;
+}
+
+/* The samples planned in time whose time comes before this one. False when the observer stops the replay. */
+static bool take_samples_before(struct replay *replay, uint64_t time_ns)
+{
+	while (replay->next_sample_ns < time_ns && !replay->stop) {
+		replay_settle(replay);
+		replay->time_ns = replay->next_sample_ns;
+		tick_until(replay, replay->time_ns);
+		if (!take_sample(replay))
+			return false;
+	}
+	return true;
+}
+
+/* Settle, samples and ticks, as they fall due before this event. */
+static bool catch_up(struct replay *replay, const struct kmt_event *event)
 {
 	if (!replay->has_settled && !is_warm(event))
 		replay_settle(replay);
-	if (replay->next_tick_ns > event->time_ns)
-		return;
-	uint64_t started_ns = now_ns(replay);
-	replay_tick_until(replay, event->time_ns);
-	replay->result->elapsed_ns += now_ns(replay) - started_ns;
+	if (!take_samples_before(replay, event->time_ns))
+		return false;
+	tick_until(replay, event->time_ns);
+	return true;
 }
 
 /*
@@ -501,7 +540,10 @@ static bool feed_block(struct replay *replay, const struct kmt_item *item, struc
 	uint16_t selected[KMT_BLOCK_EVENTS];
 	uint32_t next = 0;
 	while (next < item->event_count && !replay->stop) {
-		catch_up(replay, &item->events[next]);
+		if (!catch_up(replay, &item->events[next]))
+			return stopped_by_observer(replay, error);
+		if (replay->stop)
+			return true; /* a check failed at a sample */
 		uint32_t end = end_of_run(replay, item->events, next, item->event_count);
 		uint32_t count = select_events(replay, item->events, next, end, selected);
 		uint64_t block_position = replay->position - next;
@@ -514,18 +556,17 @@ static bool feed_block(struct replay *replay, const struct kmt_item *item, struc
 		next = end;
 		replay->stop |= replay->position == replay->options->stop_after_events;
 		if (replay->position == replay->next_sample && !replay->stop && !take_sample(replay))
-			return kml_fail(error, "%s: the replay was stopped by its observer",
-					kmt_reader_path(replay->reader));
+			return stopped_by_observer(replay, error);
 	}
 	return true;
 }
 
 static bool feed_tape(struct replay *replay, struct kml_error *error)
 {
-	replay->next_sample = UINT64_MAX;
+	replay->next_sample = replay->next_sample_ns = UINT64_MAX;
 	for (uint64_t i = 0; i < replay->tape->count && !replay->stop; i++) {
 		const struct kmt_event *event = &replay->tape->events[i];
-		catch_up(replay, event);
+		(void)catch_up(replay, event); /* no samples, no observer */
 		if (!feed(replay, event, error))
 			return false;
 	}
@@ -540,7 +581,7 @@ static bool show_snapshot(struct replay *replay, const struct kmt_snapshot *snap
 	if (!replay->snapshot_observer ||
 	    replay->snapshot_observer(replay->context, snapshot, &replay->stack, replay->arena))
 		return true;
-	return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
+	return stopped_by_observer(replay, error);
 }
 
 static bool feed_stream(struct replay *replay, struct kml_error *error)
@@ -743,6 +784,15 @@ static void clean_up(struct replay *replay)
 	free(replay->exhausted.grants);
 }
 
+/* Those planned in time that no event came after; and the end is always a sample. */
+static bool take_last_samples(struct replay *replay)
+{
+	if (!take_samples_before(replay, UINT64_MAX))
+		return false;
+	bool at_sample = replay->samples_taken > 0 && replay->result->at_end.event == replay->position;
+	return at_sample || replay->result->check_failed || take_sample(replay);
+}
+
 static bool replay_stream(struct replay *replay, const struct kml_spec *spec, struct kml_error *error)
 {
 	struct replay_scan scan;
@@ -755,10 +805,8 @@ static bool replay_stream(struct replay *replay, const struct kml_spec *spec, st
 	replay_settle(replay);
 	if (replay->bare && !replay->shadow)
 		return true;
-	/* The end is always a sample. */
-	bool at_sample = replay->samples_taken > 0 && replay->result->at_end.event == replay->position;
-	if (!at_sample && !replay->result->check_failed && !take_sample(replay))
-		return kml_fail(error, "%s: the replay was stopped by its observer", kmt_reader_path(replay->reader));
+	if (!take_last_samples(replay))
+		return stopped_by_observer(replay, error);
 	if (!replay->bare)
 		conclude(replay);
 	replay_check_end(replay);

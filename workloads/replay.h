@@ -33,6 +33,8 @@ struct replay_options {
 		       is live is freed, and the arena must be whole again */
 	uint32_t check_every; /* with check: deep checks after every so many events too; 0: only at samples */
 	uint32_t samples;     /* evenly spaced in events; 0: only the end */
+	bool samples_in_time; /* evenly spaced in time instead: sample i of n when the clock has come to i/n of the
+				 trace's duration, after the events of that instant; n of them, if nothing stops it */
 	uint64_t seed;
 	bool stop_at_failure;       /* for the bisection of the smallest arena */
 	uint64_t stop_after_events; /* of the trace; 0 or beyond its end: all of it */

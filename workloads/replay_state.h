@@ -85,8 +85,9 @@ struct replay {
 	replay_observer *observer;
 	replay_snapshot_observer *snapshot_observer;
 	void *context;
-	uint64_t next_sample; /* position of the next sample */
-	uint64_t next_check;  /* position of the next deep check between samples */
+	uint64_t next_sample;    /* position of the next sample; UINT64_MAX: none, or it is planned in time */
+	uint64_t next_sample_ns; /* or its time; UINT64_MAX: none, or it is planned in events */
+	uint64_t next_check;     /* position of the next deep check between samples */
 	uint64_t samples_taken;
 };
 

@@ -279,7 +279,7 @@ static void emit_free(struct generate *generate, generate_id id, uint16_t cpu)
 	event.cache = alloc->cache;
 	event.order = alloc->order;
 	event.size_bytes = alloc->size_bytes;
-	event.flags = alloc->flags;
+	event.flags = alloc->flags & (uint16_t)~KMT_WARM;
 	emit(generate, &event);
 	generate->free_ids[generate->free_count++] = id;
 }
@@ -453,6 +453,12 @@ uint64_t generate_live_bytes(const struct generate *generate)
 uint64_t generate_arena_bytes(const struct generate *generate)
 {
 	return generate->origin.arena_bytes;
+}
+
+void generate_choose_cpus(struct generate *generate, uint32_t cpu_count)
+{
+	if (common_of(generate)->cpus == 0)
+		generate->origin.cpu_count = cpu_count;
 }
 
 void generate_choose_arena(struct generate *generate, uint64_t arena_bytes)

@@ -148,6 +148,9 @@ void generate_report(struct generate *generate, const char *text);
 /* The workload cannot go on: the reader's error after this step, as "SPEC: what". The first one counts. */
 void generate_fail(struct generate *generate, const char *what);
 
+/* In `start`: how many cpus there are, where the spec leaves it open (cpus=0). */
+void generate_choose_cpus(struct generate *generate, uint32_t cpu_count);
+
 /* Live objects now; their requested bytes. */
 uint64_t generate_live(const struct generate *generate);
 uint64_t generate_live_bytes(const struct generate *generate);

@@ -21,6 +21,7 @@ extern const struct generator generator_robson;
 extern const struct generator generator_socket_storm;
 extern const struct generator generator_steady;
 extern const struct generator generator_task_leak;
+extern const struct generator generator_twin;
 extern const struct generator generator_vmalloc;
 
 #endif

@@ -23,6 +23,7 @@ static const struct generator *const table[] = {
 	&generator_socket_storm,
 	&generator_steady,
 	&generator_task_leak,
+	&generator_twin,
 	&generator_vmalloc,
 };
 /* clang-format on */
