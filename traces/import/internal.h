@@ -238,8 +238,8 @@ bool import_resolve(struct import *import, struct kml_error *error);
 
 /* write.c */
 bool import_write_kmt(struct import *import, const char *path, struct kml_error *error);
-bool import_write_snapshot(const struct import *import, struct kmt_writer *writer,
-			   const struct stored_snapshot *stored, struct kml_error *error);
+bool import_write_snapshot(const struct import *import, struct kmt_writer *writer, const struct stored_snapshot *stored,
+			   struct kml_error *error);
 /* An allocation from a cache of which only the count is known. */
 struct kmt_event import_counted_alloc(const struct import *import, uint16_t cache);
 

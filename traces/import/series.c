@@ -179,11 +179,11 @@ static bool check_times(struct import *import, struct kml_error *error)
 	for (uint32_t i = 0; i < import->snapshots.count; i++) {
 		const struct stored_snapshot *snapshot = &import->snapshots.items[i];
 		if (snapshot->time_ns == UINT64_MAX)
-			return kml_fail(error,
-					"snapshot %s.%s has no time in its name, and there is no trace with a mark of that "
-					"name; name it NNNN-<nanoseconds>.%s",
-					snapshot->label, kmt_snapshot_name(snapshot->kind),
-					kmt_snapshot_name(snapshot->kind));
+			return kml_fail(
+				error,
+				"snapshot %s.%s has no time in its name, and there is no trace with a mark of that "
+				"name; name it NNNN-<nanoseconds>.%s",
+				snapshot->label, kmt_snapshot_name(snapshot->kind), kmt_snapshot_name(snapshot->kind));
 		/* The files of a folder come in the order of their names. */
 		if (import->series_file == NULL || i == 0 || snapshot->time_ns >= snapshot[-1].time_ns)
 			continue;
@@ -378,9 +378,10 @@ static bool set_note(struct import *import, struct kml_error *error)
 	const char *given = import->origin.note;
 	char *note;
 
-	if (asprintf(&note, "the fewest events that explain the counts; churn of %.6g objects/s (%s), seed %" PRIu64 "%s%s",
-		     sum_churn(import->series), asked->churn_auto ? "estimated" : "asked for",
-		     asked->seed, given[0] == '\0' ? "" : "; ", given) < 0)
+	if (asprintf(&note,
+		     "the fewest events that explain the counts; churn of %.6g objects/s (%s), seed %" PRIu64 "%s%s",
+		     sum_churn(import->series), asked->churn_auto ? "estimated" : "asked for", asked->seed,
+		     given[0] == '\0' ? "" : "; ", given) < 0)
 		return kml_fail(error, "out of memory");
 	free((char *)given);
 	import->origin.note = note;

@@ -19,10 +19,10 @@ struct series_cache {
 	uint64_t seen;          /* the number of that reading, from 1; 0 for none */
 	uint64_t at_start;      /* live when the series begins */
 	uint64_t count;         /* live at the end of the interval before: whoever walks over the series keeps it */
-	bool exists;                  /* likewise */
+	bool exists;            /* likewise */
 	bool is_started, exists_at_start;
-	uint64_t variation;           /* sum over the intervals of |difference of counts| */
-	double churn_per_s;           /* objects replaced a second */
+	uint64_t variation; /* sum over the intervals of |difference of counts| */
+	double churn_per_s; /* objects replaced a second */
 };
 
 struct series {

@@ -126,11 +126,9 @@ static bool release(struct stream *stream, uint16_t cache, uint64_t time_ns, str
 	return write_event(stream, &event, error);
 }
 
-static bool tell_cache(struct stream *stream, uint16_t cache, enum kmt_op op, uint64_t time_ns,
-		       struct kml_error *error)
+static bool tell_cache(struct stream *stream, uint16_t cache, enum kmt_op op, uint64_t time_ns, struct kml_error *error)
 {
-	struct kmt_event event = {
-		.time_ns = time_ns, .address = KMT_NO_ADDRESS, .cache = cache, .op = (uint8_t)op};
+	struct kmt_event event = {.time_ns = time_ns, .address = KMT_NO_ADDRESS, .cache = cache, .op = (uint8_t)op};
 
 	return write_event(stream, &event, error);
 }

@@ -92,7 +92,8 @@ static bool append(struct slabinfo_text *text, const char *line, struct kml_erro
 
 	if (wanted > SNAPSHOT_BYTES_MAX)
 		return kml_fail(error,
-				"%s:%" PRIu64 ": a snapshot of more than %d MiB: is a line `time: $(date +%%s)` missing "
+				"%s:%" PRIu64
+				": a snapshot of more than %d MiB: is a line `time: $(date +%%s)` missing "
 				"before the next one?",
 				text->name, line_number(text), SNAPSHOT_BYTES_MAX >> 20);
 	if (wanted > text->snapshot.capacity) {
@@ -128,7 +129,8 @@ static bool begin_snapshot(struct slabinfo_text *text, uint64_t time_ns, struct 
 {
 	if (!text->snapshot.has_time && text->snapshot.length > 0)
 		return kml_fail(error,
-				"%s:%" PRIu64 ": the first time of the series, but lines of slabinfo came before it: give "
+				"%s:%" PRIu64
+				": the first time of the series, but lines of slabinfo came before it: give "
 				"them a line `time: SECONDS` too, or cut them off",
 				text->name, line_number(text));
 	if (!finish_snapshot(text, error))

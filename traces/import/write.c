@@ -126,8 +126,8 @@ static bool write_warm(struct writing *writing, struct kml_error *error)
 	return done;
 }
 
-bool import_write_snapshot(const struct import *import, struct kmt_writer *writer,
-			   const struct stored_snapshot *stored, struct kml_error *error)
+bool import_write_snapshot(const struct import *import, struct kmt_writer *writer, const struct stored_snapshot *stored,
+			   struct kml_error *error)
 {
 	uint64_t start_ns = import->origin.start_ns;
 	struct kmt_snapshot snapshot = {
