@@ -6,7 +6,7 @@
  * objects may be replaced, a free and an allocation at once, which no count shows: the churn.
  *
  * slabinfo_series.c reads the text form, series.c the counts, series_stream.c writes the events. Memory: the text of
- * the series, and 8 bytes a live object. Time: O(log caches) an event.
+ * the series, and O(live objects), 20 bytes each. Time: O(log caches) an event.
  */
 #ifndef KMEMLAB_SERIES_H
 #define KMEMLAB_SERIES_H

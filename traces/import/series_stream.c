@@ -3,14 +3,20 @@
  *
  * Between two snapshots the events of each cache stand evenly: the i-th of n in the middle of the i-th part of n of the
  * interval; those of all caches are merged by time, ties by the order of the caches. An event is a change of the count,
- * or a replacement (a free and an allocation at one time); which is drawn from what is left of both. Whatever is freed
- * is drawn from the live objects of the cache, each as likely: a count says nothing of their age. It is freed by the
- * cpu that allocated it, as nearly all objects are; that cpu is drawn. All draws are of one seed.
+ * or a replacement (a free and an allocation at one time, on one cpu); which is drawn from what is left of both.
+ *
+ * Which object is freed, counts do not say, but the slabs beside them do a little:
+ *   - where slabs went, whole slabs of objects went: of the frees of the interval as many as those slabs had objects
+ *     are of the oldest ones, one after the other. Neighbours in time are neighbours in slabs, and what a kernel frees
+ *     in numbers, its shrinkers take from the cold end of an LRU list;
+ *   - the other frees left holes: each object is as likely;
+ *   - what is replaced came and went between two snapshots: it is drawn from the youngest, as many as are replaced.
+ * An object is freed by the cpu that allocated it, as nearly all are; that cpu is drawn. All draws are of one seed.
  *
  * A cache that comes is opened at the begin of the interval before the snapshot that first shows it; one that went is
  * closed at the end of the interval after the last one.
  *
- * Cost: O(log caches) an event; 8 bytes a live object, 4 a free id.
+ * Cost: O(log caches) an event; 8 bytes an object, of which at most half are dead, and 4 a free id.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -24,17 +30,21 @@
 enum { PROGRESS_EVENTS = 4096 };
 #define NS_PER_S 1000000000ull
 
-struct live_object {
+struct object {
 	uint32_t id;
 	uint16_t cpu;
+	bool is_live;
 };
 
 /* A cache on its way through the series. */
 struct flow {
-	IMPORT_VECTOR(struct live_object) live;
-	double owed; /* replacements, the fraction that no interval had room for yet */
-	/* The interval at hand. */
-	uint64_t units, units_done, replacements_left;
+	IMPORT_VECTOR(struct object) objects; /* in the order of their allocation; at most half of them are dead */
+	uint32_t live;
+	uint32_t oldest; /* all objects before this place are dead */
+	uint64_t slabs;  /* at the begin of the interval */
+	double owed;     /* replacements, the fraction that no interval had room for yet */
+	/* The interval at hand. A unit is a change of the count or a replacement; some changes free the oldest. */
+	uint64_t units, units_done, replacements, replacements_left, oldest_left;
 	bool grows;
 	uint64_t next_ns;
 };
@@ -92,38 +102,89 @@ static bool write_event(struct stream *stream, const struct kmt_event *event, st
 	return kmt_write_event(stream->writer, event, error);
 }
 
-static bool allocate(struct stream *stream, uint16_t cache, uint64_t time_ns, uint16_t flags, struct kml_error *error)
+static uint16_t draw_cpu(struct stream *stream)
+{
+	return (uint16_t)random_below(&stream->random, stream->import->origin.cpu_count);
+}
+
+static bool allocate(struct stream *stream, uint16_t cache, uint16_t cpu, uint64_t time_ns, uint16_t flags,
+		     struct kml_error *error)
 {
 	struct flow *flow = &stream->flows[cache];
 	struct kmt_event event = import_counted_alloc(stream->import, cache);
 
-	if (!import_reserve(&flow->live, error))
+	if (!import_reserve(&flow->objects, error))
 		return false;
 	if (stream->free_ids.count == 0 && stream->ids >= KMT_OBJECTS_MAX)
 		return kml_fail(error, "more than %u objects live at once; cut the series", KMT_OBJECTS_MAX);
 	event.object = stream->free_ids.count > 0 ? stream->free_ids.items[--stream->free_ids.count] : stream->ids++;
-	event.cpu = (uint16_t)random_below(&stream->random, stream->import->origin.cpu_count);
+	event.cpu = cpu;
 	event.flags |= flags;
 	event.time_ns = time_ns;
-	flow->live.items[flow->live.count++] = (struct live_object){event.object, event.cpu};
+	flow->objects.items[flow->objects.count++] = (struct object){event.object, event.cpu, true};
+	flow->live++;
 	return write_event(stream, &event, error);
 }
 
-static bool release(struct stream *stream, uint16_t cache, uint64_t time_ns, struct kml_error *error)
+/* The dead leave, the others keep their order. */
+static void close_ranks(struct flow *flow)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = flow->oldest; i < flow->objects.count; i++) {
+		if (flow->objects.items[i].is_live)
+			flow->objects.items[kept++] = flow->objects.items[i];
+	}
+	flow->objects.count = kept;
+	flow->oldest = 0;
+}
+
+static bool release(struct stream *stream, uint16_t cache, uint32_t place, uint64_t time_ns, struct kml_error *error)
 {
 	struct flow *flow = &stream->flows[cache];
+	struct object *object = &flow->objects.items[place];
 	struct kmt_event event = import_counted_alloc(stream->import, cache);
 
 	if (!import_reserve(&stream->free_ids, error))
 		return false;
-	struct live_object *drawn = &flow->live.items[random_below(&stream->random, flow->live.count)];
 	event.op = KMT_FREE;
-	event.object = drawn->id;
-	event.cpu = drawn->cpu;
+	event.object = object->id;
+	event.cpu = object->cpu;
 	event.time_ns = time_ns;
-	*drawn = flow->live.items[--flow->live.count];
+	object->is_live = false;
+	if (--flow->live < flow->objects.count / 2)
+		close_ranks(flow);
 	stream->free_ids.items[stream->free_ids.count++] = event.object;
 	return write_event(stream, &event, error);
+}
+
+/* Places of live objects; there must be one. */
+static uint32_t oldest_object(struct flow *flow)
+{
+	while (!flow->objects.items[flow->oldest].is_live)
+		flow->oldest++;
+	return flow->oldest;
+}
+
+static uint32_t any_object(struct stream *stream, const struct flow *flow)
+{
+	uint32_t place;
+
+	do
+		place = (uint32_t)random_below(&stream->random, flow->objects.count);
+	while (!flow->objects.items[place].is_live);
+	return place;
+}
+
+/* Of the youngest `count` places, or what lived before a dead one of them. */
+static uint32_t young_object(struct stream *stream, const struct flow *flow, uint64_t count)
+{
+	uint64_t places = count < flow->objects.count ? count : flow->objects.count;
+	uint32_t place = flow->objects.count - 1 - (uint32_t)random_below(&stream->random, places);
+
+	while (!flow->objects.items[place].is_live)
+		place = place > 0 ? place - 1 : flow->objects.count - 1;
+	return place;
 }
 
 static bool tell_cache(struct stream *stream, uint16_t cache, enum kmt_op op, uint64_t time_ns, struct kml_error *error)
@@ -141,8 +202,9 @@ static bool write_warm(struct stream *stream, struct kml_error *error)
 		struct series_cache *cache = &series->caches.items[i];
 		cache->exists = cache->exists_at_start;
 		cache->count = cache->at_start;
+		stream->flows[i].slabs = stream->import->caches.items[i].slabs_at_start;
 		for (uint64_t n = 0; n < cache->at_start; n++) {
-			if (!allocate(stream, (uint16_t)i, 0, KMT_WARM, error))
+			if (!allocate(stream, (uint16_t)i, draw_cpu(stream), 0, KMT_WARM, error))
 				return false;
 		}
 	}
@@ -159,19 +221,28 @@ static uint64_t time_of_unit(const struct stream *stream, const struct flow *flo
 	return stream->begin_ns + part_ns * flow->units_done + rest_ns * flow->units_done / flow->units + part_ns / 2;
 }
 
+/* Of that many frees, those that emptied the slabs that went. */
+static uint64_t count_oldest(const struct stream *stream, uint16_t index, uint64_t frees)
+{
+	uint64_t before = stream->flows[index].slabs, after = stream->import->series->caches.items[index].slabs;
+	uint64_t objects = before > after ? (before - after) * stream->import->caches.items[index].objects_per_slab : 0;
+
+	return objects < frees ? objects : frees;
+}
+
 /* From `cache->count` objects to `count`. */
 static void plan_cache(struct stream *stream, uint16_t index, uint64_t count)
 {
 	const struct series_cache *cache = &stream->import->series->caches.items[index];
 	struct flow *flow = &stream->flows[index];
-	uint64_t changes = count > cache->count ? count - cache->count : cache->count - count;
 
 	flow->owed += cache->churn_per_s * ((double)stream->length_ns / (double)NS_PER_S);
-	flow->replacements_left = (uint64_t)flow->owed;
+	flow->replacements = flow->replacements_left = (uint64_t)flow->owed;
 	flow->owed -= floor(flow->owed);
 	flow->grows = count > cache->count;
-	flow->units = changes + flow->replacements_left;
+	flow->units = flow->replacements + (flow->grows ? count - cache->count : cache->count - count);
 	flow->units_done = 0;
+	flow->oldest_left = flow->grows ? 0 : count_oldest(stream, index, cache->count - count);
 	if (flow->units == 0)
 		return;
 	flow->next_ns = time_of_unit(stream, flow);
@@ -196,20 +267,39 @@ static bool plan_interval(struct stream *stream, const struct stored_snapshot *n
 	return true;
 }
 
+/* Whether one of the units that are `left` is one of `some` of them: drawn, so that all come out in the end. */
+static bool draw(struct stream *stream, uint64_t left, uint64_t *some)
+{
+	bool is_drawn = random_below(&stream->random, left) < *some;
+
+	*some -= is_drawn;
+	return is_drawn;
+}
+
+static bool replace(struct stream *stream, uint16_t cache, uint64_t time_ns, struct kml_error *error)
+{
+	struct flow *flow = &stream->flows[cache];
+
+	if (flow->live == 0)
+		return true; /* nothing to replace */
+	uint32_t place = young_object(stream, flow, flow->replacements);
+	uint16_t cpu = flow->objects.items[place].cpu;
+	return release(stream, cache, place, time_ns, error) && allocate(stream, cache, cpu, time_ns, 0, error);
+}
+
 static bool do_unit(struct stream *stream, uint16_t cache, struct kml_error *error)
 {
 	struct flow *flow = &stream->flows[cache];
-	bool replaces = random_below(&stream->random, flow->units - flow->units_done) < flow->replacements_left;
-	uint64_t time_ns = flow->next_ns;
+	uint64_t time_ns = flow->next_ns, left = flow->units - flow->units_done++;
 
-	flow->units_done++;
-	if (!replaces)
-		return flow->grows ? allocate(stream, cache, time_ns, 0, error)
-				   : release(stream, cache, time_ns, error);
-	flow->replacements_left--;
-	if (flow->live.count == 0)
-		return true; /* nothing to replace */
-	return release(stream, cache, time_ns, error) && allocate(stream, cache, time_ns, 0, error);
+	if (draw(stream, left, &flow->replacements_left))
+		return replace(stream, cache, time_ns, error);
+	if (flow->grows)
+		return allocate(stream, cache, draw_cpu(stream), time_ns, 0, error);
+	uint64_t changes_left = left - flow->replacements_left;
+	uint32_t place =
+		draw(stream, changes_left, &flow->oldest_left) ? oldest_object(flow) : any_object(stream, flow);
+	return release(stream, cache, place, time_ns, error);
 }
 
 /* The events of the interval up to that time. */
@@ -244,8 +334,9 @@ static bool finish_interval(struct stream *stream, uint64_t time_ns, struct kml_
 		bool existed = cache->exists;
 		cache->count = series_count(series, cache);
 		cache->exists = series_exists(series, cache);
-		KML_CHECK(stream->flows[i].live.count == cache->count, "%u live objects, slabinfo counts %llu",
-			  stream->flows[i].live.count, (unsigned long long)cache->count);
+		stream->flows[i].slabs = cache->slabs;
+		KML_CHECK(stream->flows[i].live == cache->count, "%u live objects, slabinfo counts %llu",
+			  stream->flows[i].live, (unsigned long long)cache->count);
 		if (existed && !cache->exists && !tell_cache(stream, (uint16_t)i, KMT_CACHE_CLOSE, time_ns, error))
 			return false;
 	}
@@ -319,7 +410,7 @@ bool series_write(struct import *import, struct kmt_writer *writer, struct kml_e
 	if (!import->options.quiet)
 		kml_progress_finish(&stream.progress);
 	for (uint32_t i = 0; stream.flows != NULL && i < caches; i++)
-		free(stream.flows[i].live.items);
+		free(stream.flows[i].objects.items);
 	free(stream.flows);
 	free(stream.heap);
 	free(stream.free_ids.items);

@@ -379,6 +379,63 @@ static void churn_that_is_asked_for_is_shared_out(void **state)
 }
 
 /* A cache cannot replace what it does not have. */
+/* Ids are given in the order of allocation, so they tell the age. */
+static uint64_t freed_below(const struct imported *imported, uint32_t id, uint64_t *frees)
+{
+	struct kml_error error = {0};
+	struct kmt_item item;
+	enum kmt_item_kind kind;
+	uint64_t below = 0;
+
+	*frees = 0;
+	while ((kind = kmt_next(imported->reader, &item, &error)) != KMT_ITEM_END && kind != KMT_ITEM_ERROR) {
+		for (uint32_t i = 0; kind == KMT_ITEM_EVENTS && i < item.event_count; i++) {
+			bool is_free = item.events[i].op == KMT_FREE;
+			*frees += is_free;
+			below += is_free && item.events[i].object < id;
+		}
+	}
+	assert_int_equal(kind, KMT_ITEM_END);
+	return below;
+}
+
+static void slabs_that_went_held_the_oldest(void **state)
+{
+	static const struct {
+		unsigned slabs_left;
+		uint64_t least, most; /* of the 128 oldest of 256 objects on 4 slabs; 128 are freed */
+	} cases[] = {{2, 128, 128}, {1, 128, 128}, {3, 64 + 16, 127}, {4, 32, 96}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[1024] = "time: 1\n" VERSION;
+		uint64_t frees;
+		append_cache(text, sizeof(text), "a", 256);
+		append(text, sizeof(text), "time: 2\n" VERSION "a 128 256 64 64 1 : tunables 0 0 0 : slabdata 1 %u 0\n",
+		       cases[i].slabs_left);
+		struct imported imported = import_text(text, &fewest);
+		assert_in_range(freed_below(&imported, 128, &frees), cases[i].least, cases[i].most);
+		assert_int_equal(frees, 128);
+		close_imported(&imported);
+	}
+}
+
+static void what_is_replaced_is_young(void **state)
+{
+	static const struct import_series_options asked = {.churn_per_s = 0.2};
+	static const unsigned counts[] = {100, 100, 100, 100};
+	char text[4096];
+	uint64_t frees;
+
+	(void)state;
+	/* Two in each of three intervals of 10 s: the same two again and again. */
+	series_of(text, sizeof(text), 10, counts, 4);
+	struct imported imported = import_text(text, &asked);
+	assert_int_equal(freed_below(&imported, 98, &frees), 0);
+	assert_int_equal(frees, 6);
+	close_imported(&imported);
+}
+
 static void an_empty_cache_replaces_nothing(void **state)
 {
 	static const struct import_series_options asked = {.churn_per_s = 5};
@@ -814,6 +871,8 @@ int main(void)
 		cmocka_unit_test(the_stream_is_the_smallest),
 		cmocka_unit_test(churn_is_estimated_by_the_formula),
 		cmocka_unit_test(churn_that_is_asked_for_is_shared_out),
+		cmocka_unit_test(slabs_that_went_held_the_oldest),
+		cmocka_unit_test(what_is_replaced_is_young),
 		cmocka_unit_test(an_empty_cache_replaces_nothing),
 		cmocka_unit_test(a_single_snapshot_is_a_start_and_its_churn),
 		cmocka_unit_test(the_seed_decides_what_is_drawn),
