@@ -76,7 +76,7 @@ def test_what_info_prints_is_a_series(kmemlab, tmp_path):
     texts = [re.sub(r"^###.*\n", "", out, flags=re.MULTILINE) for out in (printed.stdout, again.stdout)]
     assert texts[0].split() == texts[1].split()
     # The stream knows nothing but counts, and yet foretells most of how the kernel's slabs changed.
-    done = kmemlab("fidelity", "series.kmt", "--allocator", "slub/binary", "--min-skill", "0.5")
+    done = kmemlab("fidelity", "series.kmt", "--allocator", "slub/binary", "--min-skill", "0.8")
     assert done.returncode == 0, done.stdout
 
 
