@@ -339,6 +339,9 @@ static void run_perf_data(const struct fuzz_target *target, const uint8_t *bytes
 
 /* ------------------------------------------------------------------------------------------------ slabinfo */
 
+/* Events of a series are as many as the objects it counts: more tell nothing new. */
+enum { SERIES_OBJECTS_MAX = 1 << 12 };
+
 static char *text_of(const uint8_t *bytes, size_t byte_count)
 {
 	char *text = malloc(byte_count + 1);
@@ -397,6 +400,27 @@ static void run_slabinfo(const struct fuzz_target *target, const uint8_t *bytes,
 		fuzz_found("slabinfo", "reading stopped before the end of the text");
 	meminfo_find(text, "Slab", &number);
 	slab_walk_pages(text, &number);
+	free(text);
+}
+
+static bool counts_few(const char *text)
+{
+	struct slabinfo_line line;
+	uint64_t objects = 0;
+
+	while (objects <= SERIES_OBJECTS_MAX && slabinfo_next(&text, &line))
+		objects = line.active_objects > SERIES_OBJECTS_MAX ? UINT64_MAX : objects + line.active_objects;
+	return objects <= SERIES_OBJECTS_MAX;
+}
+
+/* The writer itself checks that the live objects are the counts. */
+static void run_series(const struct fuzz_target *target, const uint8_t *bytes, size_t byte_count)
+{
+	char *text = text_of(bytes, byte_count);
+	(void)target;
+
+	if (counts_few(text))
+		run_import(import_slabinfo_series, bytes, byte_count);
 	free(text);
 }
 
@@ -640,6 +664,7 @@ const struct fuzz_parser fuzz_parsers[] = {
 	{"babeltrace", run_babeltrace},
 	{"malloc-trace", run_malloc_trace},
 	{"slabinfo", run_slabinfo},
+	{"series", run_series},
 	{"spec", run_spec},
 	{"plugin", run_plugin},
 	{"ops", run_ops},

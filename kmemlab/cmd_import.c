@@ -8,15 +8,32 @@
 #include <unistd.h>
 
 #include "kmemlab/command.h"
+#include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "traces/import/import.h"
 
-enum { OPTION_SNAPSHOTS = 256, OPTION_CACHES, OPTION_STRICT, OPTION_NOTE, OPTION_KERNEL, OPTION_COMMAND };
+enum {
+	OPTION_SNAPSHOTS = 256,
+	OPTION_CACHES,
+	OPTION_STRICT,
+	OPTION_NOTE,
+	OPTION_KERNEL,
+	OPTION_COMMAND,
+	OPTION_CHURN,
+	OPTION_SEED,
+	OPTION_SECONDS,
+	OPTION_CPUS
+};
+
+/* A year, and more than any machine does. */
+enum { SECONDS_MAX = 366 * 24 * 3600 };
+static const double CHURN_MAX_PER_S = 1e9;
 
 struct arguments {
 	const char *file, *out, *snapshots, *caches;
 	struct kmt_origin origin;
 	struct import_options options;
+	const char *series_option; /* one that only a series of slabinfo has; NULL: none was given */
 };
 
 static const struct argp_option options[] = {
@@ -33,6 +50,14 @@ static const struct argp_option options[] = {
 	{"command", OPTION_COMMAND, "TEXT", 0, "What ran meanwhile", 0},
 	{"note", OPTION_NOTE, "TEXT", 0, "How the recording was made, in a sentence", 0},
 	{"quiet", 'q', NULL, 0, "No progress, no summary", 0},
+	{NULL, 0, NULL, 0, "Of a series of /proc/slabinfo, for which events are made up:", 1},
+	{"churn", OPTION_CHURN, "N", 0,
+	 "Objects replaced a second beside what the counts show: a number (0: none), or auto: as many as the series "
+	 "itself saw come and go (default auto)",
+	 1},
+	{"seed", OPTION_SEED, "N", 0, "Of what is drawn: which objects are freed, on which cpu (default 1)", 1},
+	{"seconds", OPTION_SECONDS, "N", 0, "How long the churn goes on after a single snapshot (default 60)", 1},
+	{"cpus", OPTION_CPUS, "N", 0, "Of the machine; slabinfo does not tell (default 1)", 1},
 	{0}};
 
 static const char doc[] =
@@ -42,7 +67,7 @@ static const char doc[] =
 	"  perf.data, trace.dat\n"
 	"  the text of babeltrace2: kmem events of LTTng or perf, lttng_ust_libc\n"
 	"  malloc calls: Android's memory_replay, glibc's mtrace, malloc labs\n"
-	"  a folder (or tar) of snapshots\v"
+	"  /proc/slabinfo, once or as a series; a folder (or tar) of snapshots\v"
 	"Examples:\n"
 	"  kmemlab import -o build.kmt trace.txt.zst\n"
 	"  kmemlab import --snapshots snapshots/ -o build.kmt trace.txt.zst\n"
@@ -53,7 +78,52 @@ static const char doc[] =
 	"Record with clock mono, pointers not hashed and these events:\n"
 	"  cd /sys/kernel/tracing; echo 0 > options/hash-ptr; echo mono > trace_clock\n"
 	"  echo 1 > events/kmem/enable; sleep 10; cat trace > /tmp/trace.txt\n\n"
+	"Without tracing, from counts alone: a line `time: SECONDS` and /proc/slabinfo, again and again. As root's "
+	"cron:\n"
+	"  * * * * * (date +'time: \\%s'; cat /proc/slabinfo) >>/var/log/slabinfo.txt\n"
+	"  kmemlab import --cpus 8 -o day.kmt /var/log/slabinfo.txt\n"
+	"  kmemlab import --churn 5000 --seconds 30 -o now.kmt /proc/slabinfo\n"
+	"What such a trace can tell: traces/README.md.\n\n"
 	"Exit status: 0 done, 2 usage or bad input.";
+
+static void parse_churn(const char *text, struct import_series_options *series, struct argp_state *state)
+{
+	char *end;
+
+	series->churn_auto = strcmp(text, "auto") == 0;
+	if (series->churn_auto)
+		return;
+	series->churn_per_s = strtod(text, &end);
+	if (end == text || *end != '\0' || !(series->churn_per_s >= 0 && series->churn_per_s <= CHURN_MAX_PER_S))
+		argp_error(state, "--churn %s: wanted is auto, or objects a second, 0 to %.0g", text, CHURN_MAX_PER_S);
+}
+
+/* Those of a series of slabinfo. */
+static error_t parse_series_option(int key, const char *value, struct arguments *arguments, struct argp_state *state)
+{
+	struct import_series_options *series = &arguments->options.series;
+
+	switch (key) {
+	case OPTION_CHURN:
+		arguments->series_option = "--churn";
+		parse_churn(value, series, state);
+		return 0;
+	case OPTION_SEED:
+		arguments->series_option = "--seed";
+		series->seed = kml_option_number(value, 0, UINT64_MAX, "--seed", state);
+		return 0;
+	case OPTION_SECONDS:
+		arguments->series_option = "--seconds";
+		series->seconds = kml_option_number(value, 0, SECONDS_MAX, "--seconds", state);
+		return 0;
+	case OPTION_CPUS:
+		arguments->series_option = "--cpus";
+		arguments->origin.cpu_count = (uint32_t)kml_option_number(value, 1, KMT_CPUS_MAX, "--cpus", state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
@@ -96,7 +166,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 			argp_error(state, "say where to write: -o OUT.kmt");
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_series_option(key, value, arguments, state);
 	}
 }
 
@@ -133,19 +203,27 @@ static void print_summary(const struct import *import, const char *path)
 	}
 }
 
+static bool check_series(const struct import *import, const struct arguments *arguments, struct kml_error *error)
+{
+	if (arguments->series_option == NULL || import_is_series(import))
+		return true;
+	return kml_fail(error, "%s: is no series of /proc/slabinfo, and %s is of those alone: leave it away",
+			arguments->file, arguments->series_option);
+}
+
 static bool import_all(struct import *import, const struct arguments *arguments, struct kml_error *error)
 {
 	import_set_origin(import, &arguments->origin);
 	return read_file(import, arguments->file, error) &&
 	       (arguments->snapshots == NULL || import_snapshots(import, arguments->snapshots, error)) &&
 	       (arguments->caches == NULL || import_cache_table(import, arguments->caches, error)) &&
-	       import_write(import, arguments->out, error);
+	       check_series(import, arguments, error) && import_write(import, arguments->out, error);
 }
 
 int cmd_import(int argc, char **argv)
 {
 	static const struct argp argp = {options, parse_option, "FILE", doc, NULL, NULL, NULL};
-	struct arguments arguments = {0};
+	struct arguments arguments = {.options.series = {.churn_auto = true, .seed = 1, .seconds = 60}};
 	struct kml_error error = {0};
 
 	if (kml_parse_arguments(&argp, argc, argv, &arguments) != 0)

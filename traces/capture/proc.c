@@ -130,7 +130,7 @@ bool proc_snapshot(struct proc *proc, struct store *store, struct kml_error *err
 /* A number from /sys/kernel/slab/CACHE/ATTRIBUTE; `absent` where there is none. */
 static uint64_t slab_attribute(const char *cache, const char *attribute, uint64_t absent)
 {
-	char path[256], text[64];
+	char path[512], text[64];
 	snprintf(path, sizeof path, "/sys/kernel/slab/%s/%s", cache, attribute);
 	int file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0)
@@ -147,7 +147,7 @@ static uint64_t slab_attribute(const char *cache, const char *attribute, uint64_
 
 static bool has_constructor(const char *cache)
 {
-	char path[256], byte;
+	char path[512], byte;
 	snprintf(path, sizeof path, "/sys/kernel/slab/%s/ctor", cache);
 	int file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0)

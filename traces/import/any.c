@@ -29,11 +29,9 @@ bool import_any(struct import *import, struct import_input *input, struct kml_er
 		return import_trace_dat(import, input, error);
 	if (length > USTAR_MAGIC_OFFSET + 5 && memcmp(head + USTAR_MAGIC_OFFSET, "ustar", 5) == 0)
 		return import_snapshots_tar(import, input, error);
-	if (begins(head, length, "slabinfo - version", 18))
-		return kml_fail(error,
-				"%s: is one snapshot; give the folder of snapshots named "
-				"NNNN-<monotonic ns>.slabinfo",
-				name);
+	if (begins(head, length, "slabinfo - version", 18) || begins(head, length, "time:", 5) ||
+	    begins(head, length, "### ", 4))
+		return import_slabinfo_series(import, input, error);
 	if (begins(head, length, "\x89KMT", 4))
 		return kml_fail(error, "%s: is a .kmt trace already; `kmemlab info %s` shows what it holds", name,
 				name);

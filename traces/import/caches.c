@@ -14,7 +14,6 @@
 #include "kmemlab/support/error.h"
 #include "traces/import/internal.h"
 #include "traces/proc/cache_names.h"
-#include "traces/proc/proc_text.h"
 
 /* The table's last two indices mean "none" and "not known yet" in pages.c. */
 #define CACHES_MAX (KMT_CACHES_MAX - 2u)
@@ -67,13 +66,12 @@ static bool known_cache(struct import *import, const char *text, uint16_t *cache
 
 /* --------------------------------------------------------------------------------------- /proc/slabinfo */
 
-static bool add_slabinfo_cache(struct import *import, const struct slabinfo_line *line, struct kml_error *error)
+bool import_cache_of_slabinfo(struct import *import, const struct slabinfo_line *line, uint16_t *index,
+			      struct kml_error *error)
 {
-	uint16_t index;
-
-	if (!cache_with_name(import, line->name, &index, error))
+	if (!cache_with_name(import, line->name, index, error))
 		return false;
-	struct kmt_cache *cache = &import->caches.items[index];
+	struct kmt_cache *cache = &import->caches.items[*index];
 	cache->slot_bytes = line->slot_bytes;
 	cache->objects_per_slab = line->objects_per_slab;
 	cache->pages_per_slab = line->pages_per_slab;
@@ -103,13 +101,14 @@ bool import_caches_from_slabinfo(struct import *import, struct kml_error *error)
 	const struct stored_snapshot *snapshot = first_slabinfo(import);
 	struct slabinfo_line line;
 	enum slabinfo_kind kind;
+	uint16_t cache;
 
 	if (snapshot == NULL)
 		return true;
 	for (const char *text = snapshot->text; (kind = slabinfo_read(&text, &line)) != SLABINFO_END;) {
 		if (kind == SLABINFO_DAMAGED)
 			import_count(import, KMT_QUIRK_MALFORMED, 1);
-		else if (kind == SLABINFO_CACHE && !add_slabinfo_cache(import, &line, error))
+		else if (kind == SLABINFO_CACHE && !import_cache_of_slabinfo(import, &line, &cache, error))
 			return false;
 	}
 	return true;

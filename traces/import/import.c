@@ -14,6 +14,7 @@
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
 #include "traces/import/internal.h"
+#include "traces/import/series.h"
 
 /* 52 bits of physical address less 12 of the page: beyond any architecture. */
 #define PFN_MAX (1ull << 40)
@@ -65,6 +66,8 @@ void import_destroy(struct import *import)
 	free(import->unseen);
 	kml_hashmap_free(&import->lifetime_of_pointer);
 	import_pages_destroy(&import->pages);
+	series_destroy(import->series);
+	free(import->series_file);
 	free(import);
 }
 
@@ -357,6 +360,15 @@ static bool read_totals(struct import *import, const char *path, struct kml_erro
 	return true;
 }
 
+bool import_is_series(const struct import *import)
+{
+	for (uint32_t i = 0; i < import->snapshots.count && import->events.count == 0; i++) {
+		if (import->snapshots.items[i].kind == KMT_SNAPSHOT_SLABINFO)
+			return true;
+	}
+	return false;
+}
+
 bool import_resolve(struct import *import, struct kml_error *error)
 {
 	if (import->events.count == 0 && import->snapshots.count == 0)
@@ -365,8 +377,12 @@ bool import_resolve(struct import *import, struct kml_error *error)
 				       "mm_page_free");
 	if (!import_sort(import, error))
 		return false;
+	if (import_is_series(import))
+		set_text(&import->origin.source, "slabinfo series");
 	complete_origin(import);
 	import_find_page_size(import);
+	if (import_is_series(import))
+		return series_resolve(import, error) && check_strict(import, error);
 	import_find_direct_map(import);
 	bool settled = import_order_interrupted(import, error) && import_place_snapshots(import, error) &&
 		       import_caches_from_slabinfo(import, error) && import_pair(import, error) &&

@@ -67,9 +67,18 @@ uint32_t raw_gfp_parse(const char *text);
 
 struct import;
 
+/* Of a series of slabinfo, which shows counts and no events. All zero: the fewest events that explain the counts. */
+struct import_series_options {
+	double churn_per_s; /* objects replaced a second, in all caches together */
+	bool churn_auto;    /* as many as the series itself saw come and go */
+	uint64_t seed;
+	uint64_t seconds; /* how long the churn goes on where there is one snapshot only */
+};
+
 struct import_options {
 	bool strict; /* anything missing, unmatched, malformed or lost is an error */
 	bool quiet;  /* no progress bar */
+	struct import_series_options series;
 };
 
 struct import *import_create(const struct import_options *options);
@@ -88,6 +97,8 @@ bool import_add_snapshot(struct import *import, enum kmt_snapshot_kind kind, uin
 void import_count(struct import *import, enum kmt_quirk quirk, uint64_t count);
 bool import_is_strict(const struct import *import);
 bool import_is_quiet(const struct import *import);
+/* Whether all that was given so far are snapshots, slabinfo among them: events are then made up to explain them. */
+bool import_is_series(const struct import *import);
 /* A sentence for the user about the source as a whole ("perf loses frees"). Copied; the same one twice is kept once. */
 void import_warn(struct import *import, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* NULL beyond the last. */
@@ -134,6 +145,8 @@ bool import_malloc_trace(struct import *import, struct import_input *input, stru
 /* Whether a text (its first 4096 bytes) begins like one. */
 bool import_is_babeltrace(const char *head);
 bool import_is_malloc_trace(const char *head);
+/* "time: SECONDS" and the text of /proc/slabinfo, again and again; or the text alone, once. */
+bool import_slabinfo_series(struct import *import, struct import_input *input, struct kml_error *error);
 /* A folder (or a tar of one) of NNNN-<monotonic ns>.KIND or NN-phase.KIND files. */
 bool import_snapshots(struct import *import, const char *path, struct kml_error *error);
 /* A table of caches with a heading line (traces/import/cache_table.c), as from /sys/kernel/slab. */

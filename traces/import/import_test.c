@@ -455,7 +455,7 @@ static void files_that_are_no_trace_are_refused_by_name(void **state)
 		       9, "at byte 7: is neither");
 	expect_refused("\x17\x08\x44tracing6", 11, "libtracecmd cannot read it");
 	expect_refused("\x89KMT\r\n\x1a\n", 8, "is a .kmt trace already");
-	expect_refused("slabinfo - version: 2.1\n", 24, "folder of snapshots");
+	expect_refused("slabinfo - version: 2.1\n", 24, "no cache in any of its snapshots");
 	expect_refused(long_line, sizeof(long_line), "a line longer than");
 	expect_refused("# tracer: nop\n#\n", 16, "no kmem event");
 }

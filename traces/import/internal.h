@@ -11,6 +11,8 @@
  *   layout.c      alignment and flags of caches that slots and pages tell
  *   place.c       snapshots to their place in the stream
  *   write.c       dense ids, and the .kmt
+ *
+ * Snapshots of slabinfo without a single event take another way: series.h.
  */
 #ifndef KMEMLAB_IMPORT_INTERNAL_H
 #define KMEMLAB_IMPORT_INTERNAL_H
@@ -22,6 +24,7 @@
 
 #include "kmemlab/support/hashmap.h"
 #include "traces/import/import.h"
+#include "traces/proc/proc_text.h"
 
 #define IMPORT_NONE UINT32_MAX
 /* Beyond any kernel's MAX_ORDER (13 on arm64 with 64 KiB pages, 14 for s390's hugetlb); a larger one is damage. */
@@ -85,6 +88,7 @@ struct stored_snapshot {
 	uint64_t time_ns; /* UINT64_MAX: placed by mark */
 	uint32_t event;   /* events before it, once placed */
 	uint32_t order;   /* of being added: ties */
+	uint32_t line;    /* lines before its text in the file that holds it */
 	char *label, *text;
 	size_t text_bytes;
 };
@@ -140,6 +144,10 @@ struct import {
 	uint64_t *unseen;                       /* by cache: warm objects that no event names */
 	struct kml_hashmap lifetime_of_pointer; /* the latest */
 	struct pages pages;
+
+	/* A series of slabinfo: NULL unless it is one. */
+	struct series *series;
+	char *series_file; /* NULL: a folder or tar, where each snapshot has its file */
 };
 
 /* Room for one more item of `size` bytes; false and *error when memory (or the 2^31 items there can be) is exhausted.
@@ -175,6 +183,8 @@ uint64_t import_physical(const struct import *import, uint64_t pointer);
 bool import_order_interrupted(struct import *import, struct kml_error *error);
 
 /* caches.c: false and *error when memory or the table (KMT_CACHES_MAX) is exhausted. */
+bool import_cache_of_slabinfo(struct import *import, const struct slabinfo_line *line, uint16_t *cache,
+			      struct kml_error *error);
 bool import_caches_from_slabinfo(struct import *import, struct kml_error *error);
 bool import_cache_named(struct import *import, uint32_t name, uint16_t *cache, struct kml_error *error);
 /* Of an allocation event; *large: it has no cache because it is pages; *guessed: by its size alone. */
@@ -228,5 +238,9 @@ bool import_resolve(struct import *import, struct kml_error *error);
 
 /* write.c */
 bool import_write_kmt(struct import *import, const char *path, struct kml_error *error);
+bool import_write_snapshot(const struct import *import, struct kmt_writer *writer, const struct stored_snapshot *stored,
+			   struct kml_error *error);
+/* An allocation from a cache of which only the count is known. */
+struct kmt_event import_counted_alloc(const struct import *import, uint16_t cache);
 
 #endif

@@ -11,6 +11,7 @@
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/progress.h"
 #include "traces/import/internal.h"
+#include "traces/import/series.h"
 
 enum { PROGRESS_EVENTS = 4096 };
 
@@ -69,20 +70,27 @@ static struct kmt_event event_of(const struct lifetime *lifetime, enum kmt_op op
 	};
 }
 
-/* They live to the end, so their ids are never given back. */
-static bool write_unseen(struct writing *writing, uint16_t cache, uint64_t count, struct kml_error *error)
+struct kmt_event import_counted_alloc(const struct import *import, uint16_t cache)
 {
-	const struct kmt_cache *known = &writing->import->caches.items[cache];
+	const struct kmt_cache *known = &import->caches.items[cache];
 	bool is_kmalloc = (known->flags & KMT_CACHE_KMALLOC) != 0;
-	struct kmt_event event = {
+
+	return (struct kmt_event){
 		.address = KMT_NO_ADDRESS,
 		.size_bytes = known->object_bytes == 0 ? IMPORT_UNKNOWN_OBJECT_BYTES : known->object_bytes,
 		.granted_bytes = known->slot_bytes,
 		.cache = cache,
-		.flags = (uint16_t)(KMT_WARM | KML_CONTIGUOUS | (is_kmalloc ? KML_KMALLOC : 0)),
+		.flags = (uint16_t)(KML_CONTIGUOUS | (is_kmalloc ? KML_KMALLOC : 0)),
 		.op = KMT_ALLOC,
 	};
+}
 
+/* They live to the end, so their ids are never given back. */
+static bool write_unseen(struct writing *writing, uint16_t cache, uint64_t count, struct kml_error *error)
+{
+	struct kmt_event event = import_counted_alloc(writing->import, cache);
+
+	event.flags |= KMT_WARM;
 	if (count > KMT_OBJECTS_MAX - writing->ids)
 		return kml_fail(error, "more than %u objects live at once; split the trace", KMT_OBJECTS_MAX);
 	for (uint64_t i = 0; i < count; i++) {
@@ -118,23 +126,30 @@ static bool write_warm(struct writing *writing, struct kml_error *error)
 	return done;
 }
 
+bool import_write_snapshot(const struct import *import, struct kmt_writer *writer, const struct stored_snapshot *stored,
+			   struct kml_error *error)
+{
+	uint64_t start_ns = import->origin.start_ns;
+	struct kmt_snapshot snapshot = {
+		.kind = stored->kind,
+		.time_ns = stored->time_ns > start_ns ? stored->time_ns - start_ns : 0,
+		.label = stored->label,
+		.text = stored->text,
+		.text_bytes = stored->text_bytes,
+	};
+
+	return kmt_write_snapshot(writer, &snapshot, error);
+}
+
 static bool write_snapshots(struct writing *writing, uint32_t before_event, struct kml_error *error)
 {
-	struct import *import = writing->import;
+	const struct import *import = writing->import;
 
 	for (; writing->snapshots_done < import->snapshots.count; writing->snapshots_done++) {
 		const struct stored_snapshot *stored = &import->snapshots.items[writing->snapshots_done];
 		if (stored->event > before_event)
 			return true;
-		uint64_t start_ns = import->origin.start_ns;
-		struct kmt_snapshot snapshot = {
-			.kind = stored->kind,
-			.time_ns = stored->time_ns > start_ns ? stored->time_ns - start_ns : 0,
-			.label = stored->label,
-			.text = stored->text,
-			.text_bytes = stored->text_bytes,
-		};
-		if (!kmt_write_snapshot(writing->writer, &snapshot, error))
+		if (!import_write_snapshot(import, writing->writer, stored, error))
 			return false;
 	}
 	return true;
@@ -232,26 +247,33 @@ static bool write_stream(struct writing *writing, struct kml_error *error)
 	return done && write_snapshots(writing, UINT32_MAX, error);
 }
 
-bool import_write_kmt(struct import *import, const char *path, struct kml_error *error)
+/* Everything that import_resolve() found. */
+static bool write_resolved(struct import *import, struct kmt_writer *writer, struct kml_error *error)
 {
-	struct writing writing = {.import = import};
-	bool done;
+	struct writing writing = {.import = import, .writer = writer};
 
-	if (import->events.count > 0)
-		import->origin.start_ns = import->events.items[0].time_ns;
-	else if (import->snapshots.count > 0)
-		import->origin.start_ns = import->snapshots.items[0].time_ns;
 	KML_CHECK(import->unseen != NULL, "import_warm_unseen was not run");
 	writing.id_of = malloc((import->lifetimes.count + 1u) * sizeof(*writing.id_of));
 	if (writing.id_of == NULL)
 		return kml_fail(error, "out of memory");
-	writing.writer = kmt_create(path, &import->origin, import->caches.items, import->caches.count, error);
-	done = writing.writer != NULL && write_stream(&writing, error);
-	if (done)
-		done = kmt_finish(writing.writer, &import->totals, error);
-	else if (writing.writer != NULL)
-		kmt_abandon(writing.writer);
+	bool done = write_stream(&writing, error);
 	free(writing.id_of);
 	free(writing.free_ids.items);
 	return done;
+}
+
+bool import_write_kmt(struct import *import, const char *path, struct kml_error *error)
+{
+	if (import->events.count > 0)
+		import->origin.start_ns = import->events.items[0].time_ns;
+	else if (import->snapshots.count > 0)
+		import->origin.start_ns = import->snapshots.items[0].time_ns;
+	struct kmt_writer *writer =
+		kmt_create(path, &import->origin, import->caches.items, import->caches.count, error);
+	if (writer == NULL)
+		return false;
+	if (import->series != NULL ? series_write(import, writer, error) : write_resolved(import, writer, error))
+		return kmt_finish(writer, &import->totals, error);
+	kmt_abandon(writer);
+	return false;
 }

@@ -10,7 +10,7 @@ static bool begins(const char *name, const char *prefix)
 
 bool cache_name_is_kmalloc(const char *name)
 {
-	return begins(name, "kmalloc-") || begins(name, "dma-kmalloc-");
+	return begins(name, "kmalloc-") || begins(name, "dma-kmalloc-") || begins(name, "size-");
 }
 
 bool cache_name_is_kmalloc_reclaimable(const char *name)

@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-/* A size class of kmalloc: "kmalloc-64", "kmalloc-cg-1k", "dma-kmalloc-8". */
+/* A size class of kmalloc: "kmalloc-64", "kmalloc-cg-1k", "dma-kmalloc-8"; "size-64", "size-64(DMA)" of SLAB
+ * before 3.9. */
 bool cache_name_is_kmalloc(const char *name);
 
 /* A size class of kmalloc for reclaimable memory: "kmalloc-rcl-64". */

@@ -12,7 +12,7 @@
 
 /* One line of slabinfo, in the order of its columns (mm/slab_common.c: cache_show). */
 struct slabinfo_line {
-	char name[128];
+	char name[256]; /* "dentry(1041:user@1000.service)": cgroups of 4.x have long names */
 	uint64_t active_objects, total_objects;
 	uint64_t slot_bytes; /* objsize */
 	uint32_t objects_per_slab, pages_per_slab;
