@@ -232,6 +232,7 @@ int cmd_generate(int argc, char **argv)
 		return list(arguments.workload);
 	if (!workload_is_spec(arguments.workload))
 		return list(arguments.workload); /* says that there is none */
+	workload_show_progress(!arguments.quiet);
 	struct kmt_reader *reader = workload_open(arguments.workload, arguments.against, &error);
 	if (!reader)
 		return kml_report(&error, KML_EXIT_USAGE);

@@ -483,14 +483,21 @@ void generate_stats(const struct generate *generate, struct kml_stats *stats)
 	heap->allocator->stats(heap, stats);
 }
 
+static bool shows_progress;
+
+void workload_show_progress(bool shows)
+{
+	shows_progress = shows;
+}
+
+bool generate_shows_progress(void)
+{
+	return shows_progress;
+}
+
 const struct workload_outcome *generate_outcome(const struct generate *generate)
 {
 	return &generate->outcome;
-}
-
-const struct kml_spec *generate_against(const struct generate *generate)
-{
-	return generate->against;
 }
 
 void *generate_keep(struct generate *generate, size_t size_bytes)

@@ -19,7 +19,6 @@
 #include <stdint.h>
 
 #include "allocators/allocator.h"
-#include "allocators/registry.h"
 #include "traces/kmt/kmt.h"
 
 /* One workload on its way. */
@@ -94,6 +93,8 @@ struct workload_outcome {
  * it cannot be played, and for a workload that is not reactive. Cost: that of one pass.
  */
 bool workload_play(const char *text, const char *against, struct workload_outcome *outcome, struct kml_error *error);
+/* Shall those that search before they play show how far they are, on a terminal? At first not. */
+void workload_show_progress(bool shows);
 /* Is it the spec of a workload: does it begin with a generator's name, and is no file called so? */
 bool workload_is_spec(const char *text);
 
@@ -163,8 +164,8 @@ uint64_t generate_granted_bytes(const struct generate *generate, generate_id id)
 void generate_stats(const struct generate *generate, struct kml_stats *stats);
 /* What was done to it in this pass so far. */
 const struct workload_outcome *generate_outcome(const struct generate *generate);
-/* The stack that it plays against. */
-const struct kml_spec *generate_against(const struct generate *generate);
+/* Is a bar wanted (workload_show_progress)? */
+bool generate_shows_progress(void);
 /*
  * For one that tries before it does: in the first step, undo all that this pass did. Objects and events are forgotten,
  * the stack is a new one, the clock is at 0 again; only the random numbers go on. false: the stack cannot be made.

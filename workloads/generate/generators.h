@@ -18,6 +18,7 @@ extern const struct generator generator_pessimistic;
 extern const struct generator generator_purdom_stigler;
 extern const struct generator generator_queue;
 extern const struct generator generator_robson;
+extern const struct generator generator_search;
 extern const struct generator generator_socket_storm;
 extern const struct generator generator_steady;
 extern const struct generator generator_task_leak;

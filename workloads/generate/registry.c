@@ -20,6 +20,7 @@ static const struct generator *const table[] = {
 	&generator_purdom_stigler,
 	&generator_queue,
 	&generator_robson,
+	&generator_search,
 	&generator_socket_storm,
 	&generator_steady,
 	&generator_task_leak,
