@@ -27,8 +27,10 @@ bool blocks_take(struct blocks *blocks, struct generate *generate, uint64_t size
 {
 	const struct generate_ask ask = {.size_bytes = size_bytes};
 	while (generate_live_bytes(generate) + size_bytes <= live_max_bytes) {
-		if (!reserve(blocks))
+		if (!reserve(blocks)) {
+			generate_fail(generate, "out of memory for its blocks");
 			return false;
+		}
 		wait_a_step(generate);
 		generate_id id = generate_alloc(generate, &ask);
 		if (id == GENERATE_REFUSED)

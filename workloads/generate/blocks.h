@@ -21,7 +21,8 @@ struct blocks {
 };
 
 /*
- * Take blocks of one size until the next would make more than live_max_bytes live, or is refused. false without memory.
+ * Take blocks of one size until the next would make more than live_max_bytes live, or is refused. false without memory;
+ * the workload then fails.
  */
 bool blocks_take(struct blocks *blocks, struct generate *generate, uint64_t size_bytes, uint64_t live_max_bytes);
 

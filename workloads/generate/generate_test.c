@@ -36,7 +36,7 @@ static const struct small {
 	{"purdom_stigler", "arrivals=2000,rate=50", false},
 	{"queue", "requests=4000,skip=0,arena=1M", false},
 	{"robson", "r=5", true},
-	{"search", "tries=50,length=60", true},
+	{"search", "tries=50,length=60", false},
 	{"socket_storm", "connections=40,waves=2", false},
 	{"steady", "events=4000,load=64k", false},
 	{"task_leak", "processes=100,alive=10", false},

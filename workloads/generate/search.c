@@ -140,10 +140,10 @@ static void choose_objective(struct search *search)
 /* r of sizes 1, 2, 4, ..., 2^r units; 0: they are others. */
 static uint64_t powers_of_two(const struct kml_sizes *sizes)
 {
-	for (uint32_t i = 1; i < sizes->count; i++)
-		if (sizes->size_bytes[i] != sizes->size_bytes[0] << i)
-			return 0;
-	return sizes->count - 1;
+	uint64_t r = 0;
+	while (r + 1 < sizes->count && sizes->size_bytes[r + 1] == sizes->size_bytes[0] << (r + 1))
+		r++;
+	return r + 1 == sizes->count ? r : 0;
 }
 
 /* A power of two, so that a binary buddy system has one root. With failures as much as the best possible allocator

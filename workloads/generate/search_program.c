@@ -184,8 +184,10 @@ bool search_program_play(const struct search_op *ops, const struct search_rules 
 {
 	struct board board = {.rows = malloc(rules->length * sizeof *board.rows)};
 	*score = (struct search_score){0};
-	if (!board.rows)
+	if (!board.rows) {
+		generate_fail(generate, "out of memory for its live blocks");
 		return false;
+	}
 	for (uint32_t i = 0; i < rules->length; i++) {
 		play_op(&board, &ops[i], rules, generate);
 		uint64_t value = measure(generate_outcome(generate)),

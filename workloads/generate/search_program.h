@@ -51,7 +51,8 @@ struct search_score {
 	uint64_t promise_bytes;
 };
 /*
- * Play it against the living stack; every live block stays. false without memory. O(length x live blocks x sizes).
+ * Play it against the living stack; every live block stays. false without memory; the workload then fails. O(length x
+ * live blocks x sizes).
  */
 bool search_program_play(const struct search_op *ops, const struct search_rules *rules, struct generate *generate,
 			 search_measure *measure, struct search_score *score);

@@ -33,7 +33,7 @@ static void annealing_beats_chance(void **state)
 		{"first_fit", 5000, 2, true}, {"best_fit", 10000, 1, true},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		char annealed[96], at_random[96];
+		char annealed[64], at_random[128];
 		snprintf(annealed, sizeof annealed, "search:tries=%d,seed=%d", cases[i].tries, cases[i].seed);
 		snprintf(at_random, sizeof at_random, "%s,method=random", annealed);
 		uint64_t best = play(annealed, cases[i].stack).span_bytes;
