@@ -15,6 +15,7 @@
 #include "allocators/registry.h"
 #include "kmemlab/support/random.h"
 #include "workloads/generate/generate.h"
+#include "workloads/generate/twin_fit.h"
 #include "workloads/replay.h"
 
 /* Small ones of their kind. A generator that is not here is taken as it is. */
@@ -40,6 +41,7 @@ static const struct small {
 	{"socket_storm", "connections=40,waves=2", false},
 	{"steady", "events=4000,load=64k", false},
 	{"task_leak", "processes=100,alive=10", false},
+	{"twin", "model=", false}, /* and where it is */
 	{"vmalloc", "rounds=4,arena=4M,size=128k", false},
 };
 
@@ -51,6 +53,33 @@ static const struct small *small_of(const char *name)
 	return NULL;
 }
 
+/* A twin needs a model: that of a small workload. */
+static char model_path[160];
+
+static int write_model(void **state)
+{
+	struct kml_error error;
+	struct twin_model model = {0};
+	const char *folder = getenv("KMEMLAB_TEST_OUTPUT");
+	(void)state;
+	snprintf(model_path, sizeof model_path, "%.100s/generate-twin-%ld.json", folder && *folder ? folder : "/tmp",
+		 (long)getpid());
+	struct kmt_reader *reader = workload_open("steady:events=3000,load=64k,as=objects,caches=3", NULL, &error);
+	FILE *stream = fopen(model_path, "w");
+	bool done = reader && stream && twin_fit(reader, 16384, &model, &error) && twin_model_write(&model, stream);
+	if (stream)
+		done &= fclose(stream) == 0;
+	twin_model_free(&model);
+	kmt_close(reader);
+	return done ? 0 : -1;
+}
+
+static int remove_model(void **state)
+{
+	(void)state;
+	return unlink(model_path);
+}
+
 struct spec {
 	char text[256];
 };
@@ -59,8 +88,9 @@ static struct spec spec_of(const struct generator *generator, unsigned seed)
 {
 	struct spec spec;
 	const struct small *small = small_of(generator->name);
-	snprintf(spec.text, sizeof spec.text, "%s:seed=%u%s%s", generator->name, seed, small ? "," : "",
-		 small ? small->params : "");
+	bool is_twin = strcmp(generator->name, "twin") == 0;
+	snprintf(spec.text, sizeof spec.text, "%s:seed=%u%s%s%s", generator->name, seed, small ? "," : "",
+		 small ? small->params : "", is_twin ? model_path : "");
 	return spec;
 }
 
@@ -459,5 +489,5 @@ int main(void)
 		cmocka_unit_test(specs_that_are_hostile_are_refused),
 		cmocka_unit_test(long_specs_are_refused_and_harmless),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, write_model, remove_model);
 }
