@@ -477,20 +477,27 @@ static void drain_array(struct kmem_cache *cache, struct array_cache *array, boo
 
 /* ---------------------------------------------------------------------------------------- sizes of the arrays */
 
-/* One allocation: the arrays of all cpus, the shared one, then the entries of each, which are not touched before they
- * are used: a limit may be large. */
-static struct array_cache *create_arrays(const struct object_heap *heap, const struct slab_tunables *tunables,
+/*
+ * One allocation: the arrays of all cpus, the shared one, then the entries of each. A limit may be large: there is no
+ * room for more objects than the arena has. *bytes: with entries up to the limits, as in the kernel.
+ */
+static struct array_cache *create_arrays(const struct kmem_cache *cache, const struct slab_tunables *tunables,
 					 uint64_t *bytes)
 {
+	const struct object_heap *heap = cache->slabs.cache.heap;
 	uint64_t arrays = (uint64_t)heap->cpu_count + 1;
 	uint64_t shared_limit = (uint64_t)tunables->shared * tunables->batchcount;
-	uint64_t entries = (uint64_t)heap->cpu_count * tunables->limit + shared_limit;
-	*bytes = arrays * sizeof(struct array_cache) + entries * sizeof(uint64_t);
-	struct array_cache *array = malloc(*bytes);
+	uint64_t objects_max = heap->arena->size_bytes / cache->slabs.slot_bytes;
+	uint64_t room = tunables->limit < objects_max ? tunables->limit : objects_max;
+	uint64_t shared_room = shared_limit < objects_max ? shared_limit : objects_max;
+	*bytes = arrays * sizeof(struct array_cache) +
+		 (heap->cpu_count * (uint64_t)tunables->limit + shared_limit) * sizeof(uint64_t);
+	struct array_cache *array =
+		malloc(arrays * sizeof *array + (heap->cpu_count * room + shared_room) * sizeof(uint64_t));
 	if (!array)
 		return NULL;
 	uint64_t *entry = (uint64_t *)(void *)(array + arrays);
-	for (uint32_t cpu = 0; cpu < heap->cpu_count; cpu++, entry += tunables->limit)
+	for (uint32_t cpu = 0; cpu < heap->cpu_count; cpu++, entry += room)
 		array[cpu] = (struct array_cache){
 			.limit = tunables->limit, .batchcount = tunables->batchcount, .entry = entry};
 	array[heap->cpu_count] = (struct array_cache){.limit = (uint32_t)shared_limit, .entry = entry};
@@ -507,7 +514,7 @@ static bool tune(struct kmem_cache *cache, const struct slab_tunables *tunables)
 {
 	struct slab_heap *heap = heap_of(cache);
 	uint64_t bytes;
-	struct array_cache *arrays = create_arrays(&heap->heap, tunables, &bytes);
+	struct array_cache *arrays = create_arrays(cache, tunables, &bytes);
 	if (!arrays)
 		return false;
 	struct array_cache *old = cache->arrays;
