@@ -654,6 +654,8 @@ static struct object_cache *slub_merge(struct object_heap *base, const struct km
 static void shrink_node(struct slub_cache *cache)
 {
 	struct slab_list unwanted, promoted[SHRINK_PROMOTE_MAX];
+	if (cache->partial.count == 0)
+		return;
 	slab_list_clear(&unwanted);
 	for (uint32_t i = 0; i < SHRINK_PROMOTE_MAX; i++)
 		slab_list_clear(&promoted[i]);
