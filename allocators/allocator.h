@@ -390,7 +390,8 @@ struct kml_allocator {
 	void (*settle)(struct kml_heap *heap);
 	/* What the recorded kernel did; environment says what will be told. */
 	void (*notice)(struct kml_heap *heap, const struct kml_notice *notice);
-	/* The clock of the trace has come to now_ns (first call: 0); the answer is when to call again. */
+	/* The clock of the trace has come to now_ns (first call: 0): the allocator's timers up to then fire, each at
+	 * its own time. The answer is when to call again; the call comes with the first event at or after it. */
 	uint64_t (*tick)(struct kml_heap *heap, uint64_t now_ns);
 	/* Memory given, by a cpu, to a PAGES allocator that starts empty; whole units that it does not have yet. */
 	enum kml_status (*page_add)(struct kml_heap *heap, uint64_t address, uint64_t size_bytes, uint16_t cpu);

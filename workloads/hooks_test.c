@@ -391,7 +391,7 @@ static void rcu_frees_are_told_with_the_address(void **state)
 /* -------------------------------------------------------------------------------------------------- clock */
 
 /* Events stand at 0, 1000, 2000, ... ns. */
-static void timers_fire_at_their_own_time(void **state)
+static void the_clock_is_told_before_the_first_event_it_matters_to(void **state)
 {
 	struct kml_allocator timed = plain_spy();
 	struct test_trace trace;
@@ -400,13 +400,12 @@ static void timers_fire_at_their_own_time(void **state)
 	test_trace_begin(&trace, "tick");
 	for (uint32_t id = 0; id < 4; id++)
 		test_trace_add(&trace, object(id, 0));
-	trace.time_ns = 9999;
+	trace.time_ns = 6000;
 	test_trace_add(&trace, object(4, 0));
 	trace.time_ns = 10000;
 	test_trace_snapshot(&trace, KMT_SNAPSHOT_SLABINFO, "x");
 	expect(&trace, &timed, (struct replay_options){0},
-	       "tick:0 alloc:0 alloc:0 alloc:0 tick:2500 alloc:0 tick:5000 tick:7500 alloc:0 tick:10000 "
-	       "snapshot:5-live ");
+	       "tick:0 alloc:0 alloc:0 alloc:0 tick:3000 alloc:0 tick:6000 alloc:0 tick:10000 snapshot:5-live ");
 }
 
 /* A clock that jumps by 584 years does not tick for each of its 2.5 microseconds. */
@@ -520,7 +519,7 @@ int main(void)
 		cmocka_unit_test(free_slots_come_before_all_else),
 		cmocka_unit_test(reaps_are_told_by_kind),
 		cmocka_unit_test(rcu_frees_are_told_with_the_address),
-		cmocka_unit_test(timers_fire_at_their_own_time),
+		cmocka_unit_test(the_clock_is_told_before_the_first_event_it_matters_to),
 		cmocka_unit_test(a_clock_that_jumps_ends),
 		cmocka_unit_test(one_cache_is_shrunk_by_itself),
 		cmocka_unit_test(kmalloc_caches_are_told),

@@ -10,9 +10,6 @@
 
 #include "workloads/seeds.h"
 
-/* A clock that jumps makes an allocator catch up with so many of its timers, no more. */
-enum { TICKS_IN_A_GAP = 1 << 16 };
-
 static_assert((int)KMT_REAP_BEGIN == KML_NOTICE_REAP_BEGIN && (int)KMT_REAP_END == KML_NOTICE_REAP_END &&
 		      (int)KMT_REAP_CPU == KML_NOTICE_REAP_CPU && (int)KMT_REAP_SHARED == KML_NOTICE_REAP_SHARED &&
 		      (int)KMT_REAP_FREELIST == KML_NOTICE_REAP_FREELIST &&
@@ -247,11 +244,9 @@ static void tick(struct replay *replay, uint64_t time_ns)
 	find_next_tick(replay);
 }
 
-/* The clock has come to time_ns: every timer until then fires at its own time. */
+/* The clock has come to time_ns. */
 void replay_tick_until(struct replay *replay, uint64_t time_ns)
 {
-	for (int i = 0; i < TICKS_IN_A_GAP && replay->next_tick_ns <= time_ns; i++)
-		tick(replay, replay->next_tick_ns);
 	if (replay->next_tick_ns <= time_ns)
 		tick(replay, time_ns);
 }

@@ -121,9 +121,19 @@ static void fill_zone(uint8_t *origin, const struct zone *zone)
 	origin[zone->start + (int64_t)zone->size_bytes - 1] = zone->last;
 }
 
+/* All bytes are one value when each is as the one before it. */
+static bool is_intact(const uint8_t *origin, const struct zone *zone)
+{
+	const uint8_t *at = origin + zone->start;
+	uint64_t last = zone->size_bytes - 1;
+	return at[last] == zone->last && (last == 0 || (at[0] == zone->value && memcmp(at, at + 1, last - 1) == 0));
+}
+
 /* The offset of the first byte that is not as it must be; false when all are. */
 static bool find_damage(const uint8_t *origin, const struct zone *zone, int64_t *offset)
 {
+	if (is_intact(origin, zone))
+		return false;
 	int64_t last = zone->start + (int64_t)zone->size_bytes - 1;
 	for (int64_t at = zone->start; at <= last; at++)
 		if (origin[at] != (at == last ? zone->last : zone->value)) {
@@ -145,9 +155,8 @@ static bool is_damaged(const struct slab *slab, uint64_t object, bool granted)
 {
 	struct zone zones[ZONES];
 	uint32_t count = zones_of(slab->cache, granted, zones);
-	int64_t offset;
 	for (uint32_t i = 0; i < count; i++)
-		if (find_damage(object_memory(slab->cache->cache.heap, object), &zones[i], &offset))
+		if (!is_intact(object_memory(slab->cache->cache.heap, object), &zones[i]))
 			return true;
 	return false;
 }
@@ -168,9 +177,11 @@ static bool tail_of(const struct slab *slab, struct zone *zone)
 
 void guard_slab_created(const struct slab *slab)
 {
-	struct zone tail;
+	struct zone zones[ZONES], tail;
+	uint32_t count = zones_of(slab->cache, false, zones);
 	for (uint32_t slot = 0; slot < slab->objects; slot++)
-		fill_object(slab, slab_object(slab, slot), false);
+		for (uint32_t i = 0; i < count; i++)
+			fill_zone(object_memory(slab->cache->cache.heap, slab_object(slab, slot)), &zones[i]);
 	if (tail_of(slab, &tail))
 		fill_zone(object_memory(slab->cache->cache.heap, slab->address), &tail);
 }
@@ -231,17 +242,18 @@ static void add_finding(struct findings *findings, const struct slab *slab, cons
 
 static void check_slab(struct findings *findings, const struct slab *slab)
 {
-	struct zone zones[ZONES];
+	struct zone zones[2][ZONES], tail; /* of a free object, of a granted one */
+	const uint32_t counts[2] = {zones_of(slab->cache, false, zones[0]), zones_of(slab->cache, true, zones[1])};
 	int64_t offset;
 	for (uint32_t slot = 0; slot < slab->objects; slot++) {
 		uint64_t object = slab_object(slab, slot);
-		uint32_t count = zones_of(slab->cache, slab_is_granted(slab, slot), zones);
-		for (uint32_t i = 0; i < count; i++)
-			if (find_damage(object_memory(findings->heap, object), &zones[i], &offset))
-				add_finding(findings, slab, "object", object, &zones[i], offset);
+		bool granted = slab_is_granted(slab, slot);
+		for (uint32_t i = 0; i < counts[granted]; i++)
+			if (find_damage(object_memory(findings->heap, object), &zones[granted][i], &offset))
+				add_finding(findings, slab, "object", object, &zones[granted][i], offset);
 	}
-	if (tail_of(slab, zones) && find_damage(object_memory(findings->heap, slab->address), zones, &offset))
-		add_finding(findings, slab, "slab", slab->address, zones, offset);
+	if (tail_of(slab, &tail) && find_damage(object_memory(findings->heap, slab->address), &tail, &offset))
+		add_finding(findings, slab, "slab", slab->address, &tail, offset);
 }
 
 static bool check_run(void *context, const struct kml_block *block)

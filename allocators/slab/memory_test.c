@@ -69,7 +69,7 @@ static void a_cache_that_finds_no_memory_leaves_nothing(void **state)
 		const char *spec;
 		uint64_t requests; /* for memory, of an open */
 	} cases[] = {
-		{"slub:random=on", 4},  /* cache, sequence, cpus, sheaves */
+		{"slub:random=on", 3},  /* cache, cpus, sheaves */
 		{"slub:percpu=off", 1}, /* cache */
 		{"slab", 2},            /* cache, arrays */
 		{"slob", 1},            /* cache */

@@ -40,6 +40,7 @@
 #include "allocators/slab/slab_run.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/planted.h"
+#include "kmemlab/support/round.h"
 
 /* ---------------------------------------------------------------------------------------------- parameters */
 
@@ -159,11 +160,12 @@ struct slab_heap {
 	struct object_heap heap;
 	struct slab_config config;
 	struct kmem_cache *newest, *oldest;
-	uint64_t opened;           /* caches ever opened */
+	uint32_t opened;           /* caches ever opened */
+	uint16_t cpus_online;      /* that did anything so far */
 	bool starts_in_early_boot; /* arrays wait to be told their size */
 	bool caches_are_up;        /* kmem_cache_init_late is over */
-	uint32_t cpus_online;      /* that did anything so far */
-	uint64_t now_ns;
+	uint64_t now_ns;           /* of the last timer */
+	uint64_t next_tick_ns;     /* of the next one */
 	struct cpu_reaper {
 		uint64_t due_ns;
 		bool is_deferred; /* due, and the cpu is idle */
@@ -477,20 +479,27 @@ static void drain_array(struct kmem_cache *cache, struct array_cache *array, boo
 
 /* ---------------------------------------------------------------------------------------- sizes of the arrays */
 
-/* One allocation: the arrays of all cpus, the shared one, then the entries of each, which are not touched before they
- * are used: a limit may be large. */
-static struct array_cache *create_arrays(const struct object_heap *heap, const struct slab_tunables *tunables,
+/*
+ * One allocation: the arrays of all cpus, the shared one, then the entries of each. A limit may be large: there is no
+ * room for more objects than the arena has. *bytes: with entries up to the limits, as in the kernel.
+ */
+static struct array_cache *create_arrays(const struct kmem_cache *cache, const struct slab_tunables *tunables,
 					 uint64_t *bytes)
 {
+	const struct object_heap *heap = cache->slabs.cache.heap;
 	uint64_t arrays = (uint64_t)heap->cpu_count + 1;
 	uint64_t shared_limit = (uint64_t)tunables->shared * tunables->batchcount;
-	uint64_t entries = (uint64_t)heap->cpu_count * tunables->limit + shared_limit;
-	*bytes = arrays * sizeof(struct array_cache) + entries * sizeof(uint64_t);
-	struct array_cache *array = malloc(*bytes);
+	uint64_t objects_max = heap->arena->size_bytes / cache->slabs.slot_bytes;
+	uint64_t room = tunables->limit < objects_max ? tunables->limit : objects_max;
+	uint64_t shared_room = shared_limit < objects_max ? shared_limit : objects_max;
+	*bytes = arrays * sizeof(struct array_cache) +
+		 (heap->cpu_count * (uint64_t)tunables->limit + shared_limit) * sizeof(uint64_t);
+	struct array_cache *array =
+		malloc(arrays * sizeof *array + (heap->cpu_count * room + shared_room) * sizeof(uint64_t));
 	if (!array)
 		return NULL;
 	uint64_t *entry = (uint64_t *)(void *)(array + arrays);
-	for (uint32_t cpu = 0; cpu < heap->cpu_count; cpu++, entry += tunables->limit)
+	for (uint32_t cpu = 0; cpu < heap->cpu_count; cpu++, entry += room)
 		array[cpu] = (struct array_cache){
 			.limit = tunables->limit, .batchcount = tunables->batchcount, .entry = entry};
 	array[heap->cpu_count] = (struct array_cache){.limit = (uint32_t)shared_limit, .entry = entry};
@@ -507,7 +516,7 @@ static bool tune(struct kmem_cache *cache, const struct slab_tunables *tunables)
 {
 	struct slab_heap *heap = heap_of(cache);
 	uint64_t bytes;
-	struct array_cache *arrays = create_arrays(&heap->heap, tunables, &bytes);
+	struct array_cache *arrays = create_arrays(cache, tunables, &bytes);
 	if (!arrays)
 		return false;
 	struct array_cache *old = cache->arrays;
@@ -632,7 +641,7 @@ static uint64_t first_node_reap_ns(const struct slab_heap *heap)
 {
 	enum { DESCRIPTOR_BYTES = 128, JIFFY_MS = 4 };
 	uint64_t period_ms = heap->config.node_reap_ms;
-	uint64_t spread_ms = period_ms ? heap->opened * DESCRIPTOR_BYTES * JIFFY_MS % period_ms : 0;
+	uint64_t spread_ms = period_ms ? (uint64_t)heap->opened * DESCRIPTOR_BYTES * JIFFY_MS % period_ms : 0;
 	return heap->now_ns + (period_ms + spread_ms) * NS_PER_MS;
 }
 
@@ -654,32 +663,96 @@ static void reap_now(struct slab_heap *heap, uint16_t cpu)
  * The reaper's work is deferrable (start_cpu_timer): it does not wake an idle cpu, whose arrays stay as they are until
  * the cpu does something. The first cpu, which keeps the time for all, is taken to be awake.
  */
-static uint64_t slab_tick(struct object_heap *object_heap, uint64_t now_ns)
+static void fire_timers(struct slab_heap *heap)
 {
-	struct slab_heap *heap = slab_heap_of(object_heap);
-	heap->now_ns = now_ns;
-	if (heap->config.reap_ms == 0 || heap->heap.environment.reaps_told)
-		return UINT64_MAX;
 	uint64_t next_ns = UINT64_MAX;
 	for (uint32_t cpu = 0; cpu < heap->heap.cpu_count; cpu++) {
 		struct cpu_reaper *reaper = &heap->reapers[cpu];
-		if (reaper->due_ns <= now_ns && cpu == 0)
+		if (reaper->due_ns <= heap->now_ns && cpu == 0)
 			reap_now(heap, 0);
-		else if (reaper->due_ns <= now_ns)
+		else if (reaper->due_ns <= heap->now_ns)
 			reaper->is_deferred = true;
 		/* A deferred one needs to know the time when its cpu wakes. */
-		uint64_t wanted_ns = reaper->is_deferred ? now_ns + NS_PER_S : reaper->due_ns;
+		uint64_t wanted_ns = reaper->is_deferred ? heap->now_ns + NS_PER_S : reaper->due_ns;
 		if (wanted_ns < next_ns)
 			next_ns = wanted_ns;
 	}
+	heap->next_tick_ns = next_ns;
+}
+
+/* When the reaper of the first cpu next finds something to do, if no cpu does anything. 0: as soon as it comes. */
+static uint64_t next_work_ns(const struct slab_heap *heap)
+{
+	uint64_t next_ns = UINT64_MAX;
+	for (const struct kmem_cache *cache = heap->newest; cache; cache = cache->older) {
+		bool node_is_idle = cache->arrays[heap->heap.cpu_count].avail == 0 && !cache->free_touched &&
+				    cache->lists[LIST_FREE].count == 0;
+		uint64_t work_ns = cache->arrays[0].avail > 0 ? 0 : node_is_idle ? UINT64_MAX : cache->next_reap_ns;
+		if (work_ns < next_ns)
+			next_ns = work_ns;
+	}
 	return next_ns;
+}
+
+/* next_reap_ns after the reaper, which comes at each multiple of the period, came for the last time at last_ns. */
+static uint64_t next_reap_after(const struct kmem_cache *cache, uint64_t last_ns)
+{
+	const struct slab_heap *heap = heap_of(cache);
+	uint64_t period_ns = heap->config.reap_ms * NS_PER_MS, node_ns = heap->config.node_reap_ms * NS_PER_MS;
+	uint64_t least_ns = cache->next_reap_ns > heap->now_ns ? cache->next_reap_ns : heap->now_ns + 1;
+	uint64_t first_ns = kml_round_up(least_ns, period_ns);
+	if (first_ns > last_ns)
+		return cache->next_reap_ns;
+	uint64_t step_ns = node_ns > 0 ? kml_round_up(node_ns, period_ns) : period_ns;
+	return last_ns - (last_ns - first_ns) % step_ns + node_ns;
+}
+
+/*
+ * The timers up to limit_ns of which none finds anything to do are passed over: from now on only those of the first cpu
+ * may fire, as the others are deferred, and more often than every second.
+ */
+static void pass_idle_timers(struct slab_heap *heap, uint64_t limit_ns)
+{
+	uint64_t period_ns = heap->config.reap_ms * NS_PER_MS;
+	bool only_first = heap->reapers[0].due_ns == heap->now_ns + period_ns && period_ns <= NS_PER_S;
+	for (uint32_t cpu = 1; cpu < heap->heap.cpu_count; cpu++)
+		only_first &= heap->reapers[cpu].is_deferred;
+	if (!only_first)
+		return;
+	uint64_t work_ns = next_work_ns(heap);
+	uint64_t idle_ns = work_ns > limit_ns ? limit_ns : work_ns > 0 ? work_ns - 1 : 0;
+	uint64_t last_ns = idle_ns / period_ns * period_ns;
+	if (last_ns <= heap->now_ns)
+		return;
+	for (struct kmem_cache *cache = heap->newest; cache; cache = cache->older)
+		cache->next_reap_ns = next_reap_after(cache, last_ns);
+	heap->now_ns = last_ns;
+	heap->reapers[0].due_ns = heap->next_tick_ns = last_ns + period_ns;
+}
+
+/* Every timer since the last tick, each at its time; where a clock jumped by years, the first ones and one for the
+ * rest.
+ */
+static uint64_t slab_tick(struct object_heap *object_heap, uint64_t now_ns)
+{
+	enum { TIMERS_MAX = 1 << 16 };
+	struct slab_heap *heap = slab_heap_of(object_heap);
+	if (heap->config.reap_ms == 0 || heap->heap.environment.reaps_told)
+		return UINT64_MAX;
+	for (uint32_t i = 0; heap->next_tick_ns <= now_ns; i++) {
+		heap->now_ns = i < TIMERS_MAX ? heap->next_tick_ns : now_ns;
+		fire_timers(heap);
+		if (heap->next_tick_ns <= now_ns)
+			pass_idle_timers(heap, now_ns);
+	}
+	return heap->next_tick_ns;
 }
 
 /* The cpu does something. */
 static void see_cpu(struct slab_heap *heap, uint16_t cpu)
 {
 	if (cpu >= heap->cpus_online)
-		heap->cpus_online = cpu + 1u;
+		heap->cpus_online = (uint16_t)(cpu + 1);
 	if (heap->reapers[cpu].is_deferred)
 		reap_now(heap, cpu);
 }

@@ -24,11 +24,12 @@ static uint64_t descriptor_bytes(uint32_t objects)
 
 /* ------------------------------------------------------------------------------------------ create, destroy */
 
-void slab_chain(struct slab *slab, const uint32_t *permutation)
+/* All slots of a new slab, in address order. */
+static void chain(struct slab *slab)
 {
 	uint64_t next = KML_NO_ADDRESS;
 	for (uint32_t i = slab->objects; i-- > 0;) {
-		uint64_t object = slab_object(slab, permutation ? permutation[i] : i);
+		uint64_t object = slab_object(slab, i);
 		*slab_link(slab, object) = next;
 		next = object;
 	}
@@ -99,7 +100,7 @@ struct slab *slab_create_sized(struct slab_cache *cache, uint64_t asked_bytes, e
 	book_slab(slab, 1);
 	heap->books.steps += objects;
 	if (!cache->has_own_index)
-		slab_chain(slab, NULL);
+		chain(slab);
 	if (cache->guards != GUARD_OFF)
 		guard_slab_created(slab);
 	return slab;

@@ -98,8 +98,6 @@ struct slab *slab_create_sized(struct slab_cache *cache, uint64_t asked_bytes, e
 			       const struct kml_request *request, enum kml_status *status);
 /* A slab without granted and parked slots goes back to the backing. Not on a list. */
 void slab_destroy(struct slab *slab, uint16_t cpu);
-/* Chain all slots of a slab with in_use 0 anew in the order of the permutation. */
-void slab_chain(struct slab *slab, const uint32_t *permutation);
 
 /* in_use changes by so many slots; for strategies with an index of their own. */
 static inline void slab_count(struct slab *slab, int32_t change)

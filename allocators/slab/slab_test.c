@@ -446,6 +446,70 @@ static void reaping_can_be_turned_off(void **state)
 	finish();
 }
 
+enum { GAP_STEPS = 40 };
+
+/* A busy time, a long gap - one tick, or one for each timer -, then how a second busy time is reaped. */
+static void reap_after_gap(const char *text, bool in_one_tick, struct kml_cache_stats *after)
+{
+	const uint64_t gap_end_ns = 90 * SECOND_NS + 123456;
+	uint64_t object[40], next_ns = 0;
+	start(text);
+	open_cache(0, 64);
+	object_tick(heap, 0);
+	take_many(0, object, 40);
+	give_many(0, object, 40);
+	give_on(1, take_on(1));
+	while (!in_one_tick && (next_ns = object_tick(heap, next_ns)) <= gap_end_ns)
+		check();
+	object_tick(heap, gap_end_ns);
+	check();
+	take_many(0, object, 40);
+	give_many(0, object, 40);
+	give_on(1, take_on(1));
+	for (uint64_t i = 0; i < GAP_STEPS; i++) {
+		object_tick(heap, gap_end_ns + i * SECOND_NS / 400);
+		after[i] = figures();
+	}
+	finish();
+}
+
+/* Timers that find nothing to do are passed over; what comes after is as if each had fired. */
+static void a_gap_is_as_if_every_timer_had_fired(void **state)
+{
+	(void)state;
+	static const char *const specs[] = {
+		"slab:limit=10,batchcount=5,reap_ms=7,node_reap_ms=25",
+		"slab:limit=10,batchcount=5,reap_ms=4,node_reap_ms=3",
+		"slab:limit=10,batchcount=5,reap_ms=5,node_reap_ms=0",
+		"slab:limit=10,batchcount=5,reap_ms=3,node_reap_ms=4000",
+		"slab:limit=10,batchcount=5,reap_ms=1000",
+		"slab:limit=10,batchcount=5,reap_ms=1500",
+	};
+	for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+		struct kml_cache_stats fired[GAP_STEPS], passed[GAP_STEPS];
+		reap_after_gap(specs[i], false, fired);
+		reap_after_gap(specs[i], true, passed);
+		for (uint32_t step = 0; step < GAP_STEPS; step++) {
+			assert_int_equal(passed[step].active_objects, fired[step].active_objects);
+			assert_int_equal(passed[step].shared_available, fired[step].shared_available);
+			assert_int_equal(passed[step].slabs, fired[step].slabs);
+		}
+	}
+}
+
+/* 584 years of timers: an end comes all the same. */
+static void a_clock_that_jumps_is_followed(void **state)
+{
+	(void)state;
+	start("slab");
+	open_cache(0, 64);
+	object_tick(heap, 0);
+	give_on(0, take_on(0));
+	assert_true(object_tick(heap, UINT64_MAX / 2) > UINT64_MAX / 2);
+	assert_int_equal(figures().slabs, 0);
+	finish();
+}
+
 /* ----------------------------------------------------------------------------------- the recorded kernel tells */
 
 /*
@@ -911,6 +975,8 @@ int main(void)
 		cmocka_unit_test(shared_array_is_reaped_every_other_time),
 		cmocka_unit_test(idle_cpu_keeps_its_array),
 		cmocka_unit_test(reaping_can_be_turned_off),
+		cmocka_unit_test(a_gap_is_as_if_every_timer_had_fired),
+		cmocka_unit_test(a_clock_that_jumps_is_followed),
 		cmocka_unit_test(arrays_wait_to_be_told_their_size),
 		cmocka_unit_test(arrays_are_sized_where_the_recording_begins_later),
 		cmocka_unit_test(slabs_of_the_recording_are_adopted),

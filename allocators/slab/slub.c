@@ -55,37 +55,46 @@ static inline struct slub_cache *cache_of(const struct slab *slab)
 /* ---------------------------------------------------------------------------------------------- random lists */
 
 /* Below limit, without bias that shows. */
-static uint32_t random_slot(struct slub_heap *heap, uint32_t limit)
+static uint32_t random_slot(uint64_t *state, uint32_t limit)
 {
-	return (uint32_t)((unsigned __int128)random_next(&heap->random_state) * limit >> 64);
+	return (uint32_t)((unsigned __int128)random_next(state) * limit >> 64);
 }
 
-/* mm/slab_common.c: cache_random_seq_create. A permutation for all slabs of the cache. */
-static uint32_t *make_sequence(struct slub_heap *heap, uint32_t length)
+/*
+ * mm/slab_common.c: cache_random_seq_create. A permutation for all slabs of the cache. Its numbers are drawn when the
+ * cache is opened; it is made of them for the first slab, which many a cache never has. NULL without memory.
+ */
+static const uint32_t *sequence_of(struct slub_cache *cache)
 {
-	uint32_t *sequence = calloc(length, sizeof *sequence);
-	for (uint32_t i = 0; sequence && i < length; i++) {
-		uint32_t other = random_slot(heap, i + 1);
+	if (cache->sequence)
+		return cache->sequence;
+	uint32_t *sequence = calloc(cache->sequence_count, sizeof *sequence);
+	uint64_t state = cache->sequence_state;
+	for (uint32_t i = 0; sequence && i < cache->sequence_count; i++) {
+		uint32_t other = random_slot(&state, i + 1);
 		sequence[i] = sequence[KML_PLANTED(slub_random_duplicate) ? i : other];
 		sequence[other] = i;
 	}
+	cache->sequence = sequence;
 	return sequence;
 }
 
 /* mm/slub.c: shuffle_freelist. From a random place on, round the sequence, without slots that a smaller slab lacks. */
 static void shuffle(struct slub_cache *cache, struct slab *slab)
 {
-	if (!cache->sequence || slab->objects < 2 || slab->objects > cache->sequence_count)
+	bool is_shuffled = slab->objects >= 2 && slab->objects <= cache->sequence_count;
+	const uint32_t *sequence = is_shuffled ? sequence_of(cache) : NULL;
+	if (!sequence)
 		return;
-	uint32_t *order = calloc(slab->objects, sizeof *order);
-	if (!order)
-		return;
-	uint32_t at = random_slot(slub_heap_of(cache), cache->sequence_count);
-	for (uint32_t filled = 0; filled < slab->objects; at = at + 1 == cache->sequence_count ? 0 : at + 1)
-		if (cache->sequence[at] < slab->objects)
-			order[filled++] = cache->sequence[at];
-	slab_chain(slab, order);
-	free(order);
+	uint32_t at = random_slot(&slub_heap_of(cache)->random_state, cache->sequence_count);
+	uint64_t *link = &slab->free_head;
+	for (uint32_t left = slab->objects; left > 0; at = at + 1 == cache->sequence_count ? 0 : at + 1)
+		if (sequence[at] < slab->objects) {
+			*link = slab_object(slab, sequence[at]);
+			link = slub_link(cache, *link);
+			left--;
+		}
+	*link = KML_NO_ADDRESS;
 }
 
 /* ------------------------------------------------------------------------------------------------- the node */
@@ -524,15 +533,14 @@ static bool open_sheaves(struct slub_cache *cache)
 	return cache->sheaves != NULL;
 }
 
-/* The sequence of random free lists, and the cpus. */
+/* The numbers for the sequence of random free lists, and the cpus. */
 static bool make_tables(struct slub_cache *cache)
 {
 	struct slub_heap *heap = slub_heap_of(cache);
 	if (heap->config.random) {
 		cache->sequence_count = cache->slabs.objects;
-		cache->sequence = make_sequence(heap, cache->sequence_count);
-		if (!cache->sequence)
-			return false;
+		cache->sequence_state = heap->random_state;
+		random_skip(&heap->random_state, cache->sequence_count);
 	}
 	if (heap->config.percpu == SLUB_PERCPU_OFF)
 		return true;
@@ -556,7 +564,6 @@ static bool slub_cache_open(struct object_cache *base)
 	cache->links = base->heap->arena->base + cache->slabs.link_offset;
 	slab_list_clear(&cache->partial);
 	if (!make_tables(cache)) {
-		free(cache->sequence);
 		free(cache->cpus);
 		return false;
 	}
@@ -647,6 +654,8 @@ static struct object_cache *slub_merge(struct object_heap *base, const struct km
 static void shrink_node(struct slub_cache *cache)
 {
 	struct slab_list unwanted, promoted[SHRINK_PROMOTE_MAX];
+	if (cache->partial.count == 0)
+		return;
 	slab_list_clear(&unwanted);
 	for (uint32_t i = 0; i < SHRINK_PROMOTE_MAX; i++)
 		slab_list_clear(&promoted[i]);

@@ -81,8 +81,9 @@ struct slub_cache {
 	struct slab_list partial; /* struct kmem_cache_node: n->partial */
 	uint64_t partial_free;    /* free objects on slabs of that list */
 	uint32_t min_partial, cpu_partial_objects, cpu_partial_slabs;
-	uint32_t *sequence; /* a permutation of slot numbers, of a cache with random free lists */
-	uint32_t sequence_count;
+	uint32_t sequence_count; /* of a cache with random free lists, else 0 */
+	uint64_t sequence_state; /* that its numbers are drawn from */
+	uint32_t *sequence;      /* a permutation of slot numbers; NULL until the first slab */
 	uint64_t parked;         /* objects in use for the slabs that sheaves keep */
 	struct sheaves *sheaves; /* NULL: the cache has none */
 	uint64_t events[SLUB_EVENTS];

@@ -665,17 +665,27 @@ static void solaris_give(const struct object_place *place, const struct kml_rele
 }
 
 /* kmem_update. */
-static uint64_t solaris_tick(struct object_heap *heap, uint64_t now_ns)
+static void update_caches(struct object_heap *heap)
 {
-	struct solaris_heap *own = (struct solaris_heap *)(void *)heap;
-	if (now_ns < own->next_update_ns)
-		return own->next_update_ns;
 	for (uint32_t i = 0; i < heap->cache_count + KMALLOC_CACHES; i++) {
 		struct solaris_cache *cache = heap->caches[i] ? cache_of(heap->caches[i]) : NULL;
 		if (cache && cache->cpus)
 			update_cache(cache);
 	}
-	own->next_update_ns = now_ns - now_ns % KMEM_REAP_INTERVAL_NS + KMEM_REAP_INTERVAL_NS;
+}
+
+/* Every update since the last tick, as far as it changes anything: after a resize there is a pause of one, and two in a
+ * row leave no working set. */
+static uint64_t solaris_tick(struct object_heap *heap, uint64_t now_ns)
+{
+	enum { UPDATES_MAX = 4 };
+	struct solaris_heap *own = (struct solaris_heap *)(void *)heap;
+	if (now_ns < own->next_update_ns)
+		return own->next_update_ns;
+	uint64_t updates = (now_ns - own->next_update_ns) / KMEM_REAP_INTERVAL_NS + 1;
+	for (uint64_t i = 0; i < updates && i < UPDATES_MAX; i++)
+		update_caches(heap);
+	own->next_update_ns += updates * KMEM_REAP_INTERVAL_NS;
 	return own->next_update_ns;
 }
 

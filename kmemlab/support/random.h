@@ -22,6 +22,12 @@ static inline uint64_t random_next(uint64_t *state)
 	return random_mix(*state += RANDOM_STEP);
 }
 
+/* As many numbers pass as if they were drawn. O(1). */
+static inline void random_skip(uint64_t *state, uint64_t numbers)
+{
+	*state += numbers * RANDOM_STEP;
+}
+
 /* A number below `limit` (>= 1). The bias of the remainder does not matter to a test. */
 static inline uint64_t random_below(uint64_t *state, uint64_t limit)
 {
