@@ -193,14 +193,24 @@ static const struct stack_plan *plan_stack(const char *stack)
 
 /* ------------------------------------------------------------------------------------------------ the setup */
 
-/* Bytes of an arena: memory runs out often. A page allocator counts in units, then in pages. */
+/* Most are small: memory runs out often, and what is small is cheap to clean, to search and to exhaust. */
+static uint64_t pages_of_objects(unsigned code)
+{
+	if (code < 160)
+		return 2 + code * 15 / 160;
+	return code < 224 ? 17 + (code - 160) / 4 : 33 + (code - 224);
+}
+
+/* Bytes of an arena. A page allocator counts in units, then in pages. */
 static uint64_t arena_bytes_of(const struct stack_plan *plan, uint8_t size, uint8_t tail)
 {
-	if (plan->is_objects)
-		return (2 + (uint64_t)size * 62 / 255) * PAGE_BYTES + tail;
 	uint64_t code = size, units;
+	if (plan->is_objects)
+		return pages_of_objects(size) * PAGE_BYTES + tail;
+	if (code >= 248)
+		return (40 + (code - 247) * 8) * PAGE_BYTES + tail;
 	if (code >= 208)
-		return (code - 207) * 2 * PAGE_BYTES + tail;
+		return (code - 207) * PAGE_BYTES + tail;
 	if (code < 64)
 		units = 1 + code;
 	else if (code < 128)
@@ -218,7 +228,15 @@ static uint32_t cpu_count_of(uint8_t byte)
 static uint32_t check_every_of(uint8_t byte)
 {
 	static const uint8_t every[] = {0, 64, 0, 32, 0, 16, 4, 1};
-	return every[byte % 8];
+	return every[byte & PROGRAM_CHECK_BITS];
+}
+
+/* Areas of vmalloc cost system calls: one program in eight has any. */
+enum { AREAS_BITS = 7 << 5 };
+
+static bool has_areas_of(uint8_t byte)
+{
+	return (byte & AREAS_BITS) == AREAS_BITS;
 }
 
 /* 1 to 16 KiB: every size up to 64, then powers of two, their neighbours and between. */
@@ -345,6 +363,7 @@ struct decoder {
 	uint32_t birth[PROGRAM_OBJECTS];
 	uint32_t births;
 	uint8_t open; /* bits of caches that are surely open */
+	bool has_areas;
 	bool is_exhausted;
 	uint64_t time_ns;
 	uint64_t place_bytes; /* of `recorded`: from place to place; 0: none */
@@ -522,8 +541,7 @@ static uint16_t page_flags(uint8_t byte)
 	return common_flags(byte) | kinds[byte >> 5];
 }
 
-/* Areas of vmalloc are rare: they cost system calls. */
-static uint16_t size_flags(uint8_t byte)
+static uint16_t size_flags(uint8_t byte, bool has_areas)
 {
 	static const uint16_t kinds[8] = {KML_KMALLOC,
 					  KML_KMALLOC,
@@ -533,7 +551,7 @@ static uint16_t size_flags(uint8_t byte)
 					  KML_KMALLOC | KML_CONTIGUOUS,
 					  KML_KMALLOC | KML_DMA,
 					  KML_MOVABLE};
-	if (byte >> 5 == 7 && (byte & FLAGS_ATOMIC))
+	if (has_areas && byte >> 5 == 7 && (byte & FLAGS_ATOMIC))
 		return (uint16_t)(KML_VMALLOC | (byte & FLAGS_ZEROED ? KML_ZEROED : 0));
 	return common_flags(byte) | kinds[byte >> 5];
 }
@@ -598,7 +616,7 @@ static void fill_sized(const struct decoder *decoder, struct kmt_event *event, c
 		       uint64_t size_bytes)
 {
 	event->size_bytes = size_bytes;
-	event->flags = size_flags(bytes[PROGRAM_BYTE_FLAGS]);
+	event->flags = size_flags(bytes[PROGRAM_BYTE_FLAGS], decoder->has_areas);
 	if (!decoder->plan->is_recorded) {
 		event->align_log2 = alignment_of(&decoder->program->setup, bytes[PROGRAM_BYTE_CPU]);
 		return;
@@ -810,6 +828,7 @@ static void start_decoder(struct decoder *decoder, struct program *program, cons
 	decoder->last.op = KMT_OP_COUNT;
 	decoder->births = 0;
 	decoder->is_exhausted = false;
+	decoder->has_areas = has_areas_of(setup[PROGRAM_BYTE_CHECK]);
 	decoder->time_ns = 0;
 	decoder->place_bytes = program->setup.arena_bytes / PLACES / 8 * 8;
 	decoder->open = 0;
@@ -921,7 +940,7 @@ static bool encode_flags(const struct decoder *decoder, const struct kmt_event *
 		uint16_t cache = is_cached ? flags & (PROGRAM_CACHES - 1) : KMT_NO_CACHE;
 		uint16_t meant = event->op == KMT_PAGE_ALLOC ? page_flags((uint8_t)flags)
 				 : is_cached                 ? cache_flags((uint8_t)flags, &setup->caches[cache])
-							     : size_flags((uint8_t)flags);
+							     : size_flags((uint8_t)flags, decoder->has_areas);
 		op[PROGRAM_BYTE_FLAGS] = (uint8_t)flags;
 		if (meant == event->flags && (event->op == KMT_PAGE_ALLOC || cache == event->cache))
 			return true;
@@ -1102,6 +1121,14 @@ static bool encode_parameters(const struct stack_plan *plan, const char *stack, 
 	return true;
 }
 
+static bool has_areas(const struct program *program)
+{
+	for (uint32_t i = 0; i < program->event_count; i++)
+		if (program->events[i].op == KMT_ALLOC && (program->events[i].flags & KML_VMALLOC))
+			return true;
+	return false;
+}
+
 static bool encode_setup(const struct program *program, const struct stack_plan *plan, uint8_t *bytes)
 {
 	const struct program_setup *setup = &program->setup;
@@ -1112,6 +1139,7 @@ static bool encode_setup(const struct program *program, const struct stack_plan 
 	    !find_byte(&bytes[PROGRAM_BYTE_CPUS], setup->cpu_count, cpus_meaning) ||
 	    !find_byte(&bytes[PROGRAM_BYTE_CHECK], setup->check_every, check_meaning))
 		return false;
+	bytes[PROGRAM_BYTE_CHECK] |= has_areas(program) ? AREAS_BITS : 0;
 	bytes[PROGRAM_BYTE_SEED] = (uint8_t)(setup->seed - 1);
 	for (uint32_t i = 0; i < caches; i++)
 		if (!encode_cache(program, i, &bytes[PROGRAM_BYTE_CACHES + 2 * i]))

@@ -6,6 +6,7 @@
  */
 #include "fuzz/harness.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,14 @@ static void load_plugins(void)
 	}
 }
 
+/* What an input gives back the next one takes again: going through the kernel would cost more than all the checks. */
+static void keep_memory(void)
+{
+	enum { KEPT_BYTES_MAX = 64 << 20 };
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
+	mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_MAX / 2);
+}
+
 const struct fuzz_target *fuzz_chosen(void)
 {
 	return chosen;
@@ -62,6 +71,7 @@ bool fuzz_choose(int *argument_count, char ***arguments)
 	const char *named = getenv("KML_FUZZ_TARGET");
 	int count = *argument_count;
 
+	keep_memory();
 	load_plugins();
 	chosen = count > 0 ? by_executable((*arguments)[0]) : NULL;
 	if (chosen)
