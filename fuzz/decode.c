@@ -65,17 +65,26 @@ static bool plan_layer(struct stack_plan *plan, char *text)
 /* A parameter's byte: the lower half leaves the default. */
 enum { PARAM_DEFAULTS = 128 };
 
+/* In arenas this small a count of a thousand is as good as infinite, and tables of a million entries are slow. */
+static unsigned shift_of(const struct kml_param *param, unsigned code)
+{
+	static const uint8_t shifts[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 8, 10};
+	return param->type == KML_PARAM_SIZE ? code % 16 : shifts[code % 16];
+}
+
 static uint64_t number_value(const struct kml_param *param, unsigned code)
 {
 	uint64_t step = param->type == KML_PARAM_SIZE ? UNIT_BYTES : 1, value;
 	if (code < 32)
 		value = param->minimum + code * step;
 	else if (code < 64)
-		value = step << (code % 16);
+		value = step << shift_of(param, code);
 	else if (code < 96)
-		value = (step << (code % 16)) - 1;
+		value = (step << shift_of(param, code)) - 1;
+	else if (code < 127)
+		value = 3 * step << shift_of(param, code);
 	else
-		value = 3 * step << (code % 16);
+		value = param->maximum;
 	return value < param->minimum ? param->minimum : value > param->maximum ? param->maximum : value;
 }
 
