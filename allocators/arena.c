@@ -174,7 +174,7 @@ struct kml_arena *kml_arena_create(uint64_t size_bytes, uint32_t page_bytes, boo
 		kml_fail(error, "arena: %llu bytes: use 1 byte to 64 TiB", (unsigned long long)size_bytes);
 		return NULL;
 	}
-	struct kml_arena *arena = calloc(1, sizeof *arena);
+	struct kml_arena *arena = kml_reserve(sizeof *arena);
 	if (!arena) {
 		kml_fail(error, "arena: out of memory");
 		return NULL;
@@ -205,7 +205,7 @@ void kml_arena_destroy(struct kml_arena *arena)
 	if (arena->base)
 		release_memory(arena);
 	kml_unreserve(arena->pages, page_map_bytes(arena));
-	free(arena);
+	kml_unreserve(arena, sizeof *arena);
 }
 
 static void touch_cells(struct kml_arena *arena, uint64_t first, uint64_t last)

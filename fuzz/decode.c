@@ -240,8 +240,8 @@ static uint32_t check_every_of(uint8_t byte)
 	return every[byte & PROGRAM_CHECK_BITS];
 }
 
-/* Areas of vmalloc cost system calls: one program in eight has any. */
-enum { AREAS_BITS = 7 << 5 };
+/* Areas of vmalloc cost system calls: one program in sixteen has any. */
+enum { AREAS_BITS = 15 << 4 };
 
 static bool has_areas_of(uint8_t byte)
 {
@@ -543,6 +543,15 @@ static uint16_t common_flags(uint8_t byte)
 	return (uint16_t)((byte & FLAGS_ZEROED ? KML_ZEROED : 0) | (byte & FLAGS_ATOMIC ? KML_ATOMIC : 0));
 }
 
+/* Large blocks are zeroed where the object's byte has both bits that name no id; `recorded` has them for its places. */
+enum { LARGE_BYTES = 2 * PAGE_BYTES, OBJECT_ZEROED = 3 << 6 };
+
+static bool may_be_zeroed(const struct stack_plan *plan, const struct kmt_event *event, const uint8_t *op)
+{
+	return event->size_bytes <= LARGE_BYTES || plan->is_recorded ||
+	       (op[PROGRAM_BYTE_OBJECT] & OBJECT_ZEROED) == OBJECT_ZEROED;
+}
+
 static uint16_t page_flags(uint8_t byte)
 {
 	static const uint16_t kinds[8] = {0,           KML_MOVABLE,    KML_RECLAIMABLE, KML_MOVABLE,
@@ -695,6 +704,8 @@ static void decode_alloc(struct decoder *decoder, enum program_kind kind, const 
 		fill_pages(decoder, &event, bytes);
 	else if (kind != PROGRAM_ALLOC_AGAIN || !fill_again(decoder, &event))
 		fill_object(decoder, &event, bytes);
+	if (!may_be_zeroed(decoder->plan, &event, bytes))
+		event.flags &= (uint16_t)~KML_ZEROED;
 	emit_alloc(decoder, &event, (unsigned)id);
 }
 
@@ -769,7 +780,7 @@ static void decode_exhaust(struct decoder *decoder, const uint8_t *bytes)
 {
 	struct kmt_event event = event_of(decoder, KMT_EXHAUST, bytes);
 	/* Most of what happens needs memory: seldom on, soon off. */
-	if (!decoder->is_exhausted && bytes[PROGRAM_BYTE_FLAGS] >> 6 != 0)
+	if (!decoder->is_exhausted && bytes[PROGRAM_BYTE_FLAGS] >> 5 != 0)
 		return;
 	decoder->is_exhausted = !decoder->is_exhausted;
 	event.order = decoder->is_exhausted;
@@ -971,6 +982,8 @@ static bool encode_order(const struct decoder *decoder, const struct kmt_event *
 
 static bool encode_alloc(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
 {
+	if (event->size_bytes > LARGE_BYTES && (event->flags & KML_ZEROED) && !decoder->plan->is_recorded)
+		op[PROGRAM_BYTE_OBJECT] |= OBJECT_ZEROED;
 	if (event->object >= PROGRAM_OBJECTS || !encode_place(decoder, event, op) || !encode_flags(decoder, event, op))
 		return false;
 	if (event->op == KMT_PAGE_ALLOC)

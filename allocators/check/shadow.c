@@ -36,13 +36,44 @@ static uint64_t address_limit(const struct kml_arena *arena)
 	return arena->window_bytes > 0 ? arena->window_address + arena->window_bytes : arena->size_bytes;
 }
 
+/*
+ * One shadow is kept for the next, with its tables if they are small: a fuzzer makes thousands a second. Of a kept one
+ * no block is live, so the index is empty.
+ */
+enum { KEPT_BLOCKS_MAX = 4096 };
+static struct kml_shadow *kept;
+
+static struct kml_shadow *new_shadow(void)
+{
+	struct kml_shadow *shadow = kept;
+	kept = NULL;
+	if (shadow == NULL)
+		return calloc(1, sizeof(*shadow));
+	struct kml_shadow empty = {
+		.pool = shadow->pool, .pool_room = shadow->pool_room, .by_address = shadow->by_address};
+	*shadow = empty;
+	return shadow;
+}
+
+static void release_shadow(struct kml_shadow *shadow)
+{
+	if (kept == NULL && shadow->live_blocks == 0 && shadow->pool_room <= KEPT_BLOCKS_MAX) {
+		kept = shadow;
+		return;
+	}
+	kml_hashmap_free(&shadow->by_address);
+	free(shadow->pool);
+	free(shadow);
+}
+
 struct kml_shadow *kml_shadow_create(const struct kml_stack *stack, const struct kml_arena *arena,
 				     struct kml_error *error)
 {
-	struct kml_shadow *shadow = calloc(1, sizeof(*shadow));
+	struct kml_shadow *shadow = new_shadow();
 	struct kml_ordered_set *starts = kml_ordered_set_create(address_limit(arena));
 	if (shadow == NULL || starts == NULL) {
-		free(shadow);
+		if (shadow != NULL)
+			release_shadow(shadow);
 		kml_ordered_set_destroy(starts);
 		kml_fail(error, "no memory for a shadow of an arena of %" PRIu64 " bytes; use a smaller arena",
 			 arena->size_bytes);
@@ -66,10 +97,8 @@ void kml_shadow_destroy(struct kml_shadow *shadow)
 {
 	if (shadow == NULL)
 		return;
-	kml_hashmap_free(&shadow->by_address);
-	free(shadow->pool);
 	kml_ordered_set_destroy(shadow->starts);
-	free(shadow);
+	release_shadow(shadow);
 }
 
 static bool keeps_nothing(const struct kml_shadow *shadow)
