@@ -362,13 +362,19 @@ static void decode_setup(struct program_setup *setup, const struct stack_plan *p
 
 /* ------------------------------------------------------------------------------------------------ operations */
 
+/* What a free needs to know of the alloc. */
+struct decoded_alloc {
+	uint16_t cache;
+	uint8_t op, order;
+};
+
 /* What is known while operations are decoded. */
 struct decoder {
 	struct program *program;
 	const struct stack_plan *plan;
-	uint64_t live, dead;                      /* bits of ids that are live; that were, and are not */
-	struct kmt_event object[PROGRAM_OBJECTS]; /* of a live id its alloc */
-	struct kmt_event last;                    /* alloc; op KMT_OP_COUNT before the first */
+	uint64_t live, dead;                          /* bits of ids that are live; that were, and are not */
+	struct decoded_alloc object[PROGRAM_OBJECTS]; /* of a live id */
+	struct kmt_event last;                        /* alloc; op KMT_OP_COUNT before the first */
 	uint32_t birth[PROGRAM_OBJECTS];
 	uint32_t births;
 	uint8_t open; /* bits of caches that are surely open */
@@ -601,7 +607,7 @@ static void emit_alloc(struct decoder *decoder, struct kmt_event *event, unsigne
 	event->object = (uint32_t)id;
 	decoder->live |= 1ull << id;
 	decoder->dead &= ~(1ull << id);
-	decoder->object[id] = *event;
+	decoder->object[id] = (struct decoded_alloc){event->cache, event->op, event->order};
 	decoder->birth[id] = decoder->births++;
 	/* What never fits is not asked for again. */
 	if (event->size_bytes <= decoder->program->setup.arena_bytes)
@@ -611,7 +617,7 @@ static void emit_alloc(struct decoder *decoder, struct kmt_event *event, unsigne
 
 static void emit_free(struct decoder *decoder, unsigned id, const uint8_t *bytes)
 {
-	const struct kmt_event *alloc = &decoder->object[id];
+	const struct decoded_alloc *alloc = &decoder->object[id];
 	bool is_page = alloc->op == KMT_PAGE_ALLOC;
 	struct kmt_event event = event_of(decoder, is_page ? KMT_PAGE_FREE : KMT_FREE, bytes);
 	event.object = (uint32_t)id;
