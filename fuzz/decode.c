@@ -217,15 +217,15 @@ static uint64_t arena_bytes_of(const struct stack_plan *plan, uint8_t size, uint
 	if (plan->is_objects)
 		return pages_of_objects(size) * PAGE_BYTES + tail;
 	if (code >= 248)
-		return (40 + (code - 247) * 8) * PAGE_BYTES + tail;
+		return (24 + (code - 247) * 8) * PAGE_BYTES + tail;
 	if (code >= 208)
-		return (code - 207) * PAGE_BYTES + tail;
+		return (1 + (code - 207) / 2) * PAGE_BYTES + tail;
 	if (code < 64)
 		units = 1 + code;
 	else if (code < 128)
 		units = 64 + (code - 63) * 4;
 	else
-		units = 320 + (code - 127) * 47;
+		units = 320 + (code - 127) * 24;
 	return units * UNIT_BYTES + tail;
 }
 
