@@ -9,8 +9,10 @@
  * (measured on Linux 6.18, pages of 4 KiB), which every replay and every fuzzer would pay for the sake of vmalloc. The
  * window costs a short-lived arena one more system call.
  *
- * Small arenas share mappings of one size, KEPT_SPAN_BYTES, that differ only in how much of their front is accessible.
- * Invariant of a kept one: all that is accessible reads as zero, nothing is shown or shared, all of it is poisoned.
+ * Small arenas share mappings of one form: KEPT_ARENA_MAX_BYTES that are accessible, then none that are. An arena lies
+ * at the end of the first part, so that behind its last page an access faults whatever its size, and none of them needs
+ * a system call. Invariant of a kept one: all that is accessible reads as zero, nothing is shown or shared, all of it
+ * is poisoned.
  */
 #include "allocators/arena.h"
 
@@ -37,7 +39,10 @@ static const uint64_t WINDOW_MAX_BYTES = 1ull << 40;
 
 static uint64_t machine_page_bytes(void)
 {
-	return (uint64_t)sysconf(_SC_PAGESIZE);
+	static uint64_t bytes;
+	if (bytes == 0)
+		bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+	return bytes;
 }
 
 static void place_window(struct kml_arena *arena)
@@ -64,67 +69,72 @@ static const uint64_t KEPT_ARENA_MAX_BYTES = 1ull << 20;
 static const uint64_t KEPT_SPAN_BYTES = 8ull << 20;
 enum { KEPT_MAPPINGS = 4 };
 
-struct mapping {
-	uint8_t *base;
-	uint64_t accessible_bytes; /* whole pages of the machine */
-};
-static struct mapping kept[KEPT_MAPPINGS];
+static uint8_t *kept[KEPT_MAPPINGS];
 static uint32_t kept_count;
 
 static bool may_be_kept(const struct kml_arena *arena)
 {
-	return arena->size_bytes <= KEPT_ARENA_MAX_BYTES && span_bytes(arena) <= KEPT_SPAN_BYTES;
+	return arena->size_bytes <= KEPT_ARENA_MAX_BYTES && span_bytes(arena) <= KEPT_SPAN_BYTES - KEPT_ARENA_MAX_BYTES;
 }
 
-static uint64_t mapped_bytes(const struct kml_arena *arena)
+static uint64_t accessible_bytes(const struct kml_arena *arena)
 {
-	return may_be_kept(arena) ? KEPT_SPAN_BYTES : span_bytes(arena);
+	return kml_round_up(arena->size_bytes, machine_page_bytes());
 }
 
-static bool set_accessible(struct mapping *mapping, uint64_t bytes)
+/* From the start of its mapping to the arena. */
+static uint64_t offset_in_mapping(const struct kml_arena *arena)
 {
-	uint64_t now = mapping->accessible_bytes;
-	bool done = true;
-	if (bytes > now)
-		done = mprotect(mapping->base + now, bytes - now, PROT_READ | PROT_WRITE) == 0;
-	else if (bytes < now)
-		done = mprotect(mapping->base + bytes, now - bytes, PROT_NONE) == 0;
-	mapping->accessible_bytes = done ? bytes : now;
-	return done;
+	return may_be_kept(arena) ? KEPT_ARENA_MAX_BYTES - accessible_bytes(arena) : 0;
 }
 
-/* No access but to the arena's size. */
+static uint8_t *map(uint64_t size_bytes, uint64_t accessible)
+{
+	uint8_t *base = mmap(NULL, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return NULL;
+	if (mprotect(base, accessible, PROT_READ | PROT_WRITE) == 0)
+		return base;
+	munmap(base, size_bytes);
+	return NULL;
+}
+
+/* No access but to the arena's pages, and of a mapping that is kept to those before them. */
 static uint8_t *reserve_memory(struct kml_arena *arena)
 {
-	struct mapping mapping = {0};
-	bool is_kept = may_be_kept(arena) && kept_count > 0;
-	if (is_kept)
-		mapping = kept[--kept_count];
-	else
-		mapping.base =
-			mmap(NULL, mapped_bytes(arena), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (mapping.base == MAP_FAILED)
-		return NULL;
-	if (!set_accessible(&mapping, kml_round_up(arena->size_bytes, machine_page_bytes()))) {
-		kml_unpoison(mapping.base, is_kept ? KEPT_SPAN_BYTES : 0);
-		munmap(mapping.base, mapped_bytes(arena));
-		return NULL;
-	}
 	arena->is_poisoned = arena->size_bytes <= KML_ARENA_POISON_MAX_BYTES;
-	if (!is_kept && arena->is_poisoned)
-		kml_poison(mapping.base, may_be_kept(arena) ? KEPT_SPAN_BYTES : arena->size_bytes);
-	return mapping.base;
+	if (!may_be_kept(arena)) {
+		uint8_t *base = map(span_bytes(arena), accessible_bytes(arena));
+		if (base && arena->is_poisoned)
+			kml_poison(base, arena->size_bytes);
+		return base;
+	}
+	if (kept_count == 0) {
+		uint8_t *mapping = map(KEPT_SPAN_BYTES, KEPT_ARENA_MAX_BYTES);
+		if (!mapping)
+			return NULL;
+		kml_poison(mapping, KEPT_SPAN_BYTES);
+		kept[kept_count++] = mapping;
+	}
+	return kept[--kept_count] + offset_in_mapping(arena);
 }
 
-/* Cells that blocks were taken from read as zero again. */
+static bool is_touched(const struct kml_arena *arena, uint32_t cell)
+{
+	return arena->cells_touched[cell / 64] >> cell % 64 & 1;
+}
+
+/* Runs of cells that blocks were taken from read as zero again. */
 static void clean(const struct kml_arena *arena)
 {
-	uint64_t cell_bytes = 1ull << arena->cell_shift;
 	for (uint32_t cell = 0; cell < arena->cell_count; cell++) {
-		if (!(arena->cells_touched[cell / 64] >> cell % 64 & 1))
+		uint32_t first = cell;
+		while (cell < arena->cell_count && is_touched(arena, cell))
+			cell++;
+		if (cell == first)
 			continue;
-		uint64_t begin = cell * cell_bytes, left = arena->size_bytes - begin;
-		uint64_t bytes = left < cell_bytes ? left : cell_bytes;
+		uint64_t begin = (uint64_t)first << arena->cell_shift, end = (uint64_t)cell << arena->cell_shift;
+		uint64_t bytes = (end < arena->size_bytes ? end : arena->size_bytes) - begin;
 		kml_unpoison(arena->base + begin, bytes);
 		memset(arena->base + begin, 0, bytes);
 		kml_poison(arena->base + begin, bytes);
@@ -134,16 +144,17 @@ static void clean(const struct kml_arena *arena)
 /* Kept when it was left as it was found. */
 static void release_memory(struct kml_arena *arena)
 {
+	uint8_t *mapping = arena->base - offset_in_mapping(arena);
+	uint64_t bytes = may_be_kept(arena) ? KEPT_SPAN_BYTES : span_bytes(arena);
 	bool is_left_whole = arena->taken_bytes == 0 && arena->shown_bytes == 0 && arena->shared_bytes == 0;
 	if (may_be_kept(arena) && is_left_whole && kept_count < KEPT_MAPPINGS) {
 		clean(arena);
-		kept[kept_count++] =
-			(struct mapping){arena->base, kml_round_up(arena->size_bytes, machine_page_bytes())};
+		kept[kept_count++] = mapping;
 		return;
 	}
 	if (arena->is_poisoned)
-		kml_unpoison(arena->base, mapped_bytes(arena));
-	munmap(arena->base, mapped_bytes(arena));
+		kml_unpoison(mapping, bytes);
+	munmap(mapping, bytes);
 }
 
 /* ------------------------------------------------------------------------------------------ create and destroy */
@@ -163,7 +174,7 @@ struct kml_arena *kml_arena_create(uint64_t size_bytes, uint32_t page_bytes, boo
 		kml_fail(error, "arena: %llu bytes: use 1 byte to 64 TiB", (unsigned long long)size_bytes);
 		return NULL;
 	}
-	struct kml_arena *arena = calloc(1, sizeof *arena);
+	struct kml_arena *arena = kml_reserve(sizeof *arena);
 	if (!arena) {
 		kml_fail(error, "arena: out of memory");
 		return NULL;
@@ -194,7 +205,7 @@ void kml_arena_destroy(struct kml_arena *arena)
 	if (arena->base)
 		release_memory(arena);
 	kml_unreserve(arena->pages, page_map_bytes(arena));
-	free(arena);
+	kml_unreserve(arena, sizeof *arena);
 }
 
 static void touch_cells(struct kml_arena *arena, uint64_t first, uint64_t last)

@@ -65,17 +65,26 @@ static bool plan_layer(struct stack_plan *plan, char *text)
 /* A parameter's byte: the lower half leaves the default. */
 enum { PARAM_DEFAULTS = 128 };
 
+/* In arenas this small a count of a thousand is as good as infinite, and tables of a million entries are slow. */
+static unsigned shift_of(const struct kml_param *param, unsigned code)
+{
+	static const uint8_t shifts[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 8, 10};
+	return param->type == KML_PARAM_SIZE ? code % 16 : shifts[code % 16];
+}
+
 static uint64_t number_value(const struct kml_param *param, unsigned code)
 {
 	uint64_t step = param->type == KML_PARAM_SIZE ? UNIT_BYTES : 1, value;
 	if (code < 32)
 		value = param->minimum + code * step;
 	else if (code < 64)
-		value = step << (code % 16);
+		value = step << shift_of(param, code);
 	else if (code < 96)
-		value = (step << (code % 16)) - 1;
+		value = (step << shift_of(param, code)) - 1;
+	else if (code < 127)
+		value = 3 * step << shift_of(param, code);
 	else
-		value = 3 * step << (code % 16);
+		value = param->maximum;
 	return value < param->minimum ? param->minimum : value > param->maximum ? param->maximum : value;
 }
 
@@ -193,20 +202,30 @@ static const struct stack_plan *plan_stack(const char *stack)
 
 /* ------------------------------------------------------------------------------------------------ the setup */
 
-/* Bytes of an arena: memory runs out often. A page allocator counts in units, then in pages. */
+/* Most are small: memory runs out often, and what is small is cheap to clean, to search and to exhaust. */
+static uint64_t pages_of_objects(unsigned code)
+{
+	if (code < 160)
+		return 2 + code * 15 / 160;
+	return code < 224 ? 17 + (code - 160) / 4 : 33 + (code - 224);
+}
+
+/* Bytes of an arena. A page allocator counts in units, then in pages. */
 static uint64_t arena_bytes_of(const struct stack_plan *plan, uint8_t size, uint8_t tail)
 {
-	if (plan->is_objects)
-		return (2 + (uint64_t)size * 62 / 255) * PAGE_BYTES + tail;
 	uint64_t code = size, units;
+	if (plan->is_objects)
+		return pages_of_objects(size) * PAGE_BYTES + tail;
+	if (code >= 248)
+		return (24 + (code - 247) * 8) * PAGE_BYTES + tail;
 	if (code >= 208)
-		return (code - 207) * 2 * PAGE_BYTES + tail;
+		return (1 + (code - 207) / 2) * PAGE_BYTES + tail;
 	if (code < 64)
 		units = 1 + code;
 	else if (code < 128)
 		units = 64 + (code - 63) * 4;
 	else
-		units = 320 + (code - 127) * 47;
+		units = 320 + (code - 127) * 24;
 	return units * UNIT_BYTES + tail;
 }
 
@@ -218,7 +237,15 @@ static uint32_t cpu_count_of(uint8_t byte)
 static uint32_t check_every_of(uint8_t byte)
 {
 	static const uint8_t every[] = {0, 64, 0, 32, 0, 16, 4, 1};
-	return every[byte % 8];
+	return every[byte & PROGRAM_CHECK_BITS];
+}
+
+/* Areas of vmalloc cost system calls: one program in sixteen has any. */
+enum { AREAS_BITS = 15 << 4 };
+
+static bool has_areas_of(uint8_t byte)
+{
+	return (byte & AREAS_BITS) == AREAS_BITS;
 }
 
 /* 1 to 16 KiB: every size up to 64, then powers of two, their neighbours and between. */
@@ -335,16 +362,23 @@ static void decode_setup(struct program_setup *setup, const struct stack_plan *p
 
 /* ------------------------------------------------------------------------------------------------ operations */
 
+/* What a free needs to know of the alloc. */
+struct decoded_alloc {
+	uint16_t cache;
+	uint8_t op, order;
+};
+
 /* What is known while operations are decoded. */
 struct decoder {
 	struct program *program;
 	const struct stack_plan *plan;
-	uint64_t live, dead;                      /* bits of ids that are live; that were, and are not */
-	struct kmt_event object[PROGRAM_OBJECTS]; /* of a live id its alloc */
-	struct kmt_event last;                    /* alloc; op KMT_OP_COUNT before the first */
+	uint64_t live, dead;                          /* bits of ids that are live; that were, and are not */
+	struct decoded_alloc object[PROGRAM_OBJECTS]; /* of a live id */
+	struct kmt_event last;                        /* alloc; op KMT_OP_COUNT before the first */
 	uint32_t birth[PROGRAM_OBJECTS];
 	uint32_t births;
 	uint8_t open; /* bits of caches that are surely open */
+	bool has_areas;
 	bool is_exhausted;
 	uint64_t time_ns;
 	uint64_t place_bytes; /* of `recorded`: from place to place; 0: none */
@@ -515,6 +549,15 @@ static uint16_t common_flags(uint8_t byte)
 	return (uint16_t)((byte & FLAGS_ZEROED ? KML_ZEROED : 0) | (byte & FLAGS_ATOMIC ? KML_ATOMIC : 0));
 }
 
+/* Large blocks are zeroed where the object's byte has both bits that name no id; `recorded` has them for its places. */
+enum { LARGE_BYTES = 2 * PAGE_BYTES, OBJECT_ZEROED = 3 << 6 };
+
+static bool may_be_zeroed(const struct stack_plan *plan, const struct kmt_event *event, const uint8_t *op)
+{
+	return event->size_bytes <= LARGE_BYTES || plan->is_recorded ||
+	       (op[PROGRAM_BYTE_OBJECT] & OBJECT_ZEROED) == OBJECT_ZEROED;
+}
+
 static uint16_t page_flags(uint8_t byte)
 {
 	static const uint16_t kinds[8] = {0,           KML_MOVABLE,    KML_RECLAIMABLE, KML_MOVABLE,
@@ -522,8 +565,7 @@ static uint16_t page_flags(uint8_t byte)
 	return common_flags(byte) | kinds[byte >> 5];
 }
 
-/* Areas of vmalloc are rare: they cost system calls. */
-static uint16_t size_flags(uint8_t byte)
+static uint16_t size_flags(uint8_t byte, bool has_areas)
 {
 	static const uint16_t kinds[8] = {KML_KMALLOC,
 					  KML_KMALLOC,
@@ -533,7 +575,7 @@ static uint16_t size_flags(uint8_t byte)
 					  KML_KMALLOC | KML_CONTIGUOUS,
 					  KML_KMALLOC | KML_DMA,
 					  KML_MOVABLE};
-	if (byte >> 5 == 7 && (byte & FLAGS_ATOMIC))
+	if (has_areas && byte >> 5 == 7 && (byte & FLAGS_ATOMIC))
 		return (uint16_t)(KML_VMALLOC | (byte & FLAGS_ZEROED ? KML_ZEROED : 0));
 	return common_flags(byte) | kinds[byte >> 5];
 }
@@ -565,7 +607,7 @@ static void emit_alloc(struct decoder *decoder, struct kmt_event *event, unsigne
 	event->object = (uint32_t)id;
 	decoder->live |= 1ull << id;
 	decoder->dead &= ~(1ull << id);
-	decoder->object[id] = *event;
+	decoder->object[id] = (struct decoded_alloc){event->cache, event->op, event->order};
 	decoder->birth[id] = decoder->births++;
 	/* What never fits is not asked for again. */
 	if (event->size_bytes <= decoder->program->setup.arena_bytes)
@@ -575,7 +617,7 @@ static void emit_alloc(struct decoder *decoder, struct kmt_event *event, unsigne
 
 static void emit_free(struct decoder *decoder, unsigned id, const uint8_t *bytes)
 {
-	const struct kmt_event *alloc = &decoder->object[id];
+	const struct decoded_alloc *alloc = &decoder->object[id];
 	bool is_page = alloc->op == KMT_PAGE_ALLOC;
 	struct kmt_event event = event_of(decoder, is_page ? KMT_PAGE_FREE : KMT_FREE, bytes);
 	event.object = (uint32_t)id;
@@ -598,7 +640,7 @@ static void fill_sized(const struct decoder *decoder, struct kmt_event *event, c
 		       uint64_t size_bytes)
 {
 	event->size_bytes = size_bytes;
-	event->flags = size_flags(bytes[PROGRAM_BYTE_FLAGS]);
+	event->flags = size_flags(bytes[PROGRAM_BYTE_FLAGS], decoder->has_areas);
 	if (!decoder->plan->is_recorded) {
 		event->align_log2 = alignment_of(&decoder->program->setup, bytes[PROGRAM_BYTE_CPU]);
 		return;
@@ -668,6 +710,8 @@ static void decode_alloc(struct decoder *decoder, enum program_kind kind, const 
 		fill_pages(decoder, &event, bytes);
 	else if (kind != PROGRAM_ALLOC_AGAIN || !fill_again(decoder, &event))
 		fill_object(decoder, &event, bytes);
+	if (!may_be_zeroed(decoder->plan, &event, bytes))
+		event.flags &= (uint16_t)~KML_ZEROED;
 	emit_alloc(decoder, &event, (unsigned)id);
 }
 
@@ -742,7 +786,7 @@ static void decode_exhaust(struct decoder *decoder, const uint8_t *bytes)
 {
 	struct kmt_event event = event_of(decoder, KMT_EXHAUST, bytes);
 	/* Most of what happens needs memory: seldom on, soon off. */
-	if (!decoder->is_exhausted && bytes[PROGRAM_BYTE_FLAGS] >> 6 != 0)
+	if (!decoder->is_exhausted && bytes[PROGRAM_BYTE_FLAGS] >> 5 != 0)
 		return;
 	decoder->is_exhausted = !decoder->is_exhausted;
 	event.order = decoder->is_exhausted;
@@ -810,6 +854,7 @@ static void start_decoder(struct decoder *decoder, struct program *program, cons
 	decoder->last.op = KMT_OP_COUNT;
 	decoder->births = 0;
 	decoder->is_exhausted = false;
+	decoder->has_areas = has_areas_of(setup[PROGRAM_BYTE_CHECK]);
 	decoder->time_ns = 0;
 	decoder->place_bytes = program->setup.arena_bytes / PLACES / 8 * 8;
 	decoder->open = 0;
@@ -921,7 +966,7 @@ static bool encode_flags(const struct decoder *decoder, const struct kmt_event *
 		uint16_t cache = is_cached ? flags & (PROGRAM_CACHES - 1) : KMT_NO_CACHE;
 		uint16_t meant = event->op == KMT_PAGE_ALLOC ? page_flags((uint8_t)flags)
 				 : is_cached                 ? cache_flags((uint8_t)flags, &setup->caches[cache])
-							     : size_flags((uint8_t)flags);
+							     : size_flags((uint8_t)flags, decoder->has_areas);
 		op[PROGRAM_BYTE_FLAGS] = (uint8_t)flags;
 		if (meant == event->flags && (event->op == KMT_PAGE_ALLOC || cache == event->cache))
 			return true;
@@ -943,6 +988,8 @@ static bool encode_order(const struct decoder *decoder, const struct kmt_event *
 
 static bool encode_alloc(const struct decoder *decoder, const struct kmt_event *event, uint8_t *op)
 {
+	if (event->size_bytes > LARGE_BYTES && (event->flags & KML_ZEROED) && !decoder->plan->is_recorded)
+		op[PROGRAM_BYTE_OBJECT] |= OBJECT_ZEROED;
 	if (event->object >= PROGRAM_OBJECTS || !encode_place(decoder, event, op) || !encode_flags(decoder, event, op))
 		return false;
 	if (event->op == KMT_PAGE_ALLOC)
@@ -1102,6 +1149,14 @@ static bool encode_parameters(const struct stack_plan *plan, const char *stack, 
 	return true;
 }
 
+static bool has_areas(const struct program *program)
+{
+	for (uint32_t i = 0; i < program->event_count; i++)
+		if (program->events[i].op == KMT_ALLOC && (program->events[i].flags & KML_VMALLOC))
+			return true;
+	return false;
+}
+
 static bool encode_setup(const struct program *program, const struct stack_plan *plan, uint8_t *bytes)
 {
 	const struct program_setup *setup = &program->setup;
@@ -1112,6 +1167,7 @@ static bool encode_setup(const struct program *program, const struct stack_plan 
 	    !find_byte(&bytes[PROGRAM_BYTE_CPUS], setup->cpu_count, cpus_meaning) ||
 	    !find_byte(&bytes[PROGRAM_BYTE_CHECK], setup->check_every, check_meaning))
 		return false;
+	bytes[PROGRAM_BYTE_CHECK] |= has_areas(program) ? AREAS_BITS : 0;
 	bytes[PROGRAM_BYTE_SEED] = (uint8_t)(setup->seed - 1);
 	for (uint32_t i = 0; i < caches; i++)
 		if (!encode_cache(program, i, &bytes[PROGRAM_BYTE_CACHES + 2 * i]))

@@ -6,6 +6,7 @@
  */
 #include "fuzz/harness.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,13 @@ static const struct fuzz_target *chosen;
 /* One mutation in so many is the engine's own, on bytes: fields take values that no rule of mutate.c would give. */
 enum { BYTE_MUTATIONS_ONE_IN = 8 };
 
-/* Freed memory is kept from reuse a while, to catch its users; 256 MiB of it, the default, would make big buffers
- * slow, and so would long stacks of every malloc. No answer of malloc is too large to be asked for: NULL is handled. */
+/* Freed memory is kept from reuse a while, to catch its users: more than a program frees in all. 256 MiB of it, the
+ * default, would make big buffers slow, more than a processor's cache all of them, and so would long stacks of every
+ * malloc. No answer of malloc is too large to be asked for: NULL is handled. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-	return "quarantine_size_mb=4:malloc_context_size=8:allocator_may_return_null=1:"
+	return "quarantine_size_mb=1:malloc_context_size=4:allocator_may_return_null=1:"
 	       "detect_stack_use_after_return=0:abort_on_error=1:handle_abort=0";
 }
 const char *__ubsan_default_options(void);
@@ -46,6 +48,14 @@ static void load_plugins(void)
 	}
 }
 
+/* What an input gives back the next one takes again: going through the kernel would cost more than all the checks. */
+static void keep_memory(void)
+{
+	enum { KEPT_BYTES_MAX = 64 << 20 };
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
+	mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_MAX / 2);
+}
+
 const struct fuzz_target *fuzz_chosen(void)
 {
 	return chosen;
@@ -62,6 +72,7 @@ bool fuzz_choose(int *argument_count, char ***arguments)
 	const char *named = getenv("KML_FUZZ_TARGET");
 	int count = *argument_count;
 
+	keep_memory();
 	load_plugins();
 	chosen = count > 0 ? by_executable((*arguments)[0]) : NULL;
 	if (chosen)

@@ -103,7 +103,8 @@ bool program_run(const struct program *program, struct program_outcome *outcome,
 	struct kmt_reader *reader = spec ? program_reader(program, error) : NULL;
 	if (!reader)
 		return false;
-	bool ran = replay_run_bare(reader, NULL, spec, &options, &outcome->result, error);
+	const struct replay_tape tape = {program->events, program->event_count};
+	bool ran = replay_run_bare(reader, &tape, spec, &options, &outcome->result, error);
 	kmt_close(reader);
 	if (!ran || !outcome->result.check_failed)
 		return ran;

@@ -42,7 +42,7 @@ enum program_setup_byte {
 	PROGRAM_BYTE_ARENA,      /* pages or units of the arena, by a curve that reaches odd sizes */
 	PROGRAM_BYTE_ARENA_TAIL, /* bytes beyond whole units */
 	PROGRAM_BYTE_CPUS,
-	PROGRAM_BYTE_CHECK,  /* how often the deep checks run */
+	PROGRAM_BYTE_CHECK,  /* low 3 bits: how often the deep checks run; high 4 all set: there are areas of vmalloc */
 	PROGRAM_BYTE_SEED,   /* of the allocators that draw random numbers */
 	PROGRAM_BYTE_CACHES, /* 2 bytes a cache: its object size; its alignment and flags */
 	PROGRAM_BYTE_PARAMETERS = PROGRAM_BYTE_CACHES + 2 * PROGRAM_CACHES,
@@ -50,11 +50,13 @@ enum program_setup_byte {
 };
 enum program_op_byte {
 	PROGRAM_BYTE_KIND,   /* kind = byte * PROGRAM_KINDS / 256: every kind has about the same share of values */
-	PROGRAM_BYTE_OBJECT, /* modulo PROGRAM_OBJECTS */
+	PROGRAM_BYTE_OBJECT, /* modulo PROGRAM_OBJECTS; both bits above set: large blocks may be zeroed */
 	PROGRAM_BYTE_CPU,    /* low half: cpu; high half: alignment */
 	PROGRAM_BYTE_FLAGS,  /* cache or none, and flags */
 	PROGRAM_BYTE_SIZE,   /* 2 bytes: 12 bits of mantissa, 4 of what to make of it */
 };
+/* Of PROGRAM_BYTE_CHECK: 0 in these bits, only at the end. */
+enum { PROGRAM_CHECK_BITS = 7 };
 /* An operation of a byte program. */
 enum program_kind {
 	PROGRAM_ALLOC, /* an object: of a cache or by size */
@@ -66,7 +68,7 @@ enum program_kind {
 	PROGRAM_SHRINK,      /* one cache or all */
 	PROGRAM_DRAIN,       /* one cpu */
 	PROGRAM_CACHE,       /* open or close a cache */
-	PROGRAM_EXHAUST,     /* all memory that is left is taken (of a quarter of the flag bytes), or given back */
+	PROGRAM_EXHAUST,     /* all memory that is left is taken (of an eighth of the flag bytes), or given back */
 	PROGRAM_WAIT,        /* time passes: timers fire */
 	PROGRAM_KINDS
 };

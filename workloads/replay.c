@@ -19,6 +19,7 @@
 
 #include "allocators/check/invariants.h"
 #include "kmemlab/support/error.h"
+#include "kmemlab/support/reserve.h"
 #include "workloads/replay_state.h"
 
 /* Sizes from here on fit no arena (32 TiB), and no slot. */
@@ -616,7 +617,7 @@ static bool feed_stream(struct replay *replay, struct kml_error *error)
 static bool prepare_slots(struct replay *replay, struct kml_error *error)
 {
 	uint64_t objects = kmt_reader_totals(replay->reader)->objects;
-	replay->slots = calloc(objects + 1, sizeof *replay->slots);
+	replay->slots = kml_reserve((objects + 1) * sizeof *replay->slots);
 	if (!replay->slots)
 		return kml_fail(error,
 				"%s: no memory for the %" PRIu64
@@ -778,7 +779,7 @@ static void clean_up(struct replay *replay)
 	else if (replay->heap)
 		kml_stack_destroy(&replay->stack);
 	kml_arena_destroy(replay->arena);
-	free(replay->slots);
+	kml_unreserve(replay->slots, (kmt_reader_totals(replay->reader)->objects + 1) * sizeof *replay->slots);
 	free(replay->cache_open);
 	free(replay->surplus);
 	free(replay->exhausted.grants);

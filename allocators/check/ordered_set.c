@@ -5,7 +5,7 @@
  */
 #include "allocators/check/ordered_set.h"
 
-#include <stdlib.h>
+#include <stddef.h>
 
 #include "kmemlab/support/reserve.h"
 
@@ -23,7 +23,7 @@ struct kml_ordered_set {
 
 struct kml_ordered_set *kml_ordered_set_create(uint64_t limit)
 {
-	struct kml_ordered_set *set = calloc(1, sizeof(*set));
+	struct kml_ordered_set *set = kml_reserve(sizeof(*set));
 	if (set == NULL)
 		return NULL;
 
@@ -37,7 +37,7 @@ struct kml_ordered_set *kml_ordered_set_create(uint64_t limit)
 	set->memory_bytes = word_count * sizeof(uint64_t);
 	set->memory = kml_reserve(set->memory_bytes);
 	if (set->memory == NULL) {
-		free(set);
+		kml_unreserve(set, sizeof(*set));
 		return NULL;
 	}
 	uint64_t *next = set->memory;
@@ -56,7 +56,7 @@ void kml_ordered_set_destroy(struct kml_ordered_set *set)
 		kml_unreserve_zero(set->memory, set->memory_bytes);
 	else
 		kml_unreserve(set->memory, set->memory_bytes);
-	free(set);
+	kml_unreserve(set, sizeof(*set));
 }
 
 void kml_ordered_set_add(struct kml_ordered_set *set, uint64_t value)

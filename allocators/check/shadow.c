@@ -36,14 +36,54 @@ static uint64_t address_limit(const struct kml_arena *arena)
 	return arena->window_bytes > 0 ? arena->window_address + arena->window_bytes : arena->size_bytes;
 }
 
+/*
+ * One shadow is kept for the next, with its tables if they are small: a fuzzer makes thousands a second. Of a kept one
+ * no block is live, so its tables are empty.
+ */
+enum { KEPT_BLOCKS_MAX = 4096, KEPT_LIMIT_MAX = 1 << 22 };
+static struct kml_shadow *kept;
+
+static void free_shadow(struct kml_shadow *shadow)
+{
+	kml_hashmap_free(&shadow->by_address);
+	kml_ordered_set_destroy(shadow->starts);
+	free(shadow->pool);
+	free(shadow);
+}
+
+/* Nothing in it but room. */
+static struct kml_shadow *new_shadow(void)
+{
+	struct kml_shadow *shadow = kept;
+	kept = NULL;
+	if (shadow == NULL)
+		return calloc(1, sizeof(*shadow));
+	const struct kml_shadow tables = {.pool = shadow->pool,
+					  .pool_room = shadow->pool_room,
+					  .by_address = shadow->by_address,
+					  .starts = shadow->starts,
+					  .starts_limit = shadow->starts_limit};
+	*shadow = tables;
+	return shadow;
+}
+
+static bool make_room_below(struct kml_shadow *shadow, uint64_t limit)
+{
+	if (shadow->starts != NULL && limit <= shadow->starts_limit)
+		return true;
+	kml_ordered_set_destroy(shadow->starts);
+	shadow->starts_limit = limit;
+	shadow->starts = kml_ordered_set_create(limit);
+	return shadow->starts != NULL;
+}
+
 struct kml_shadow *kml_shadow_create(const struct kml_stack *stack, const struct kml_arena *arena,
 				     struct kml_error *error)
 {
-	struct kml_shadow *shadow = calloc(1, sizeof(*shadow));
-	struct kml_ordered_set *starts = kml_ordered_set_create(address_limit(arena));
-	if (shadow == NULL || starts == NULL) {
-		free(shadow);
-		kml_ordered_set_destroy(starts);
+	struct kml_shadow *shadow = new_shadow();
+	if (shadow == NULL || !make_room_below(shadow, address_limit(arena))) {
+		if (shadow != NULL)
+			free_shadow(shadow);
 		kml_fail(error, "no memory for a shadow of an arena of %" PRIu64 " bytes; use a smaller arena",
 			 arena->size_bytes);
 		return NULL;
@@ -52,7 +92,6 @@ struct kml_shadow *kml_shadow_create(const struct kml_stack *stack, const struct
 	shadow->backing = stack->layer_count > 1 ? stack->layer[1] : NULL;
 	shadow->arena = arena;
 	shadow->traits = shadow->heap->allocator->traits;
-	shadow->starts = starts;
 	shadow->smallest_granted_bytes = UINT64_MAX;
 	shadow->area_count_at_start = shadow->heap->allocator->free_areas(shadow->heap, shadow->areas_at_start);
 	struct kml_stats stats;
@@ -66,10 +105,11 @@ void kml_shadow_destroy(struct kml_shadow *shadow)
 {
 	if (shadow == NULL)
 		return;
-	kml_hashmap_free(&shadow->by_address);
-	free(shadow->pool);
-	kml_ordered_set_destroy(shadow->starts);
-	free(shadow);
+	bool is_small = shadow->pool_room <= KEPT_BLOCKS_MAX && shadow->starts_limit <= KEPT_LIMIT_MAX;
+	if (kept == NULL && is_small && shadow->live_blocks == 0)
+		kept = shadow;
+	else
+		free_shadow(shadow);
 }
 
 static bool keeps_nothing(const struct kml_shadow *shadow)

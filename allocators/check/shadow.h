@@ -36,6 +36,7 @@ struct kml_shadow {
 	uint32_t pool_used, pool_room;  /* ever used; allocated */
 	struct kml_hashmap by_address;  /* of the live blocks: their places in the pool */
 	struct kml_ordered_set *starts; /* addresses of live blocks */
+	uint64_t starts_limit;          /* they are below this */
 	uint64_t live_blocks, requested_bytes, granted_bytes;
 	uint64_t smallest_granted_bytes; /* of requests without alignment; UINT64_MAX before the first */
 	uint64_t next_id;

@@ -49,11 +49,12 @@ static void *reserve_small(uint64_t size_bytes)
 			return NULL;
 		kml_poison(memory, 1ull << shift);
 	}
-	kml_unpoison(memory, 1ull << shift);
-	memset(memory, 0, sizeof(struct kept));
+	kml_unpoison(memory, size_bytes);
+	memset(memory, 0, sizeof(struct kept) < size_bytes ? sizeof(struct kept) : size_bytes);
 	if (size_bytes > zero_bytes)
 		memset(memory + zero_bytes, 0, size_bytes - zero_bytes);
-	kml_poison(memory + size_bytes, (1ull << shift) - size_bytes);
+	if (size_bytes < sizeof(struct kept))
+		kml_poison(memory + size_bytes, sizeof(struct kept) - size_bytes);
 	return memory;
 }
 
