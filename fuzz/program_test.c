@@ -162,9 +162,15 @@ static void test_no_bytes(void **state)
 	(void)state;
 	struct program none = {0}, zeros = {0};
 	const uint8_t bytes[PROGRAM_SETUP_BYTES] = {0};
+	struct program_outcome outcome;
+	struct kml_error error;
 	program_decode(&none, "slub/binary", NULL, 0);
 	program_decode(&zeros, "slub/binary", bytes, sizeof bytes);
 	expect_same(&none, &zeros);
+	/* A reader of no events at NULL added 0 to it (UBSan). */
+	assert_null(none.events);
+	assert_true(program_run(&none, &outcome, &error));
+	assert_false(outcome.failed);
 	assert_string_equal(none.setup.stack, "slub/binary");
 	assert_int_equal(none.setup.cpu_count, 1);
 	assert_int_equal(none.setup.seed, 1);
