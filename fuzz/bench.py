@@ -5,8 +5,8 @@ libfuzzer  coverage-guided, mutates operations (build/fuzz)
 afl        AFL++ in persistent mode with the same mutations (build/afl)
 random     uniformly random bytes, no feedback: the blind baseline, in the same program as libfuzzer
 
-A run ends at its first find or at the limit. Programs start from nothing, parsers from the seeds of their target; no run
-is given the proofs (fuzz/bugs). A find counts when the clean program passes on the same input. Times are processor time
+A run ends at its first find or at the limit. The guided engines are started as a campaign starts them: on the seeds of the
+target, with its dictionary, length and mutations (campaign/engines.py); no run is given the proofs (fuzz/bugs). A find counts when the clean program passes on the same input. Times are processor time
 of the run, its children included, and so is the limit: the time on one core, whatever else the machine does.
 Each run is kept in FOLDER/runs.csv as it ends; the next start does those that are missing. At the end FOLDER/bench.csv,
 bench.txt (also printed) and detection.{png,pdf}. Exit status: 0; 1 when a bug was found by nobody; 2 for wrong words or
@@ -30,6 +30,9 @@ import time
 import bench_report
 import plant
 
+sys.path.insert(0, os.path.join(plant.SOURCE, "fuzz", "campaign"))
+import engines  # noqa: E402  (beside this file)
+
 Engine = collections.namedtuple("Engine", ("name", "preset", "start"))
 Run = collections.namedtuple("Run", ("bug", "engine", "repeat"))
 
@@ -38,8 +41,8 @@ STUCK_SECONDS = 3  # an input that takes longer is a find: a loop without end
 GRACE_SECONDS = 20  # to end after an interrupt
 WALL_FACTOR = 50  # nobody waits longer, in wall time, for a limit of processor time
 LOOK_SECONDS = 0.05
-AFL_QUIETLY = {"AFL_NO_UI": "1", "AFL_BENCH_UNTIL_CRASH": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1",
-               "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_CRASHING_SEEDS_AS_NEW_CRASH": "1", "AFL_FAST_CAL": "1"}
+AFL_UNTIL_FIRST = {"AFL_BENCH_UNTIL_CRASH": "1", "AFL_CRASHING_SEEDS_AS_NEW_CRASH": "1"}
+PROGRAM_BYTES_MAX = 816  # fuzz/program.h
 # A report's call stack costs half a second, and nobody reads it here.
 QUICK_REPORTS = {"ASAN_OPTIONS": "symbolize=0:abort_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=0:abort_on_error=1"}
 
@@ -122,26 +125,19 @@ def newest(folder, beginning):
 
 
 def run_libfuzzer(bench, binary, run, folder):
-    corpus = bench.first_inputs(run.bug, folder)
-    words = [binary, corpus, f"-seed={FIRST_SEED + run.repeat}", f"-timeout={STUCK_SECONDS}",
-             "-print_final_stats=1", f"-artifact_prefix={folder}/found-", "-rss_limit_mb=0"]
-    if bench.is_parser(run.bug):
-        words.append("-max_len=4096")
+    words = engines.libfuzzer_words(binary, bench.target(run.bug), FIRST_SEED + run.repeat, f"{folder}/found-", STUCK_SECONDS)
+    words += ["-rss_limit_mb=0", bench.first_inputs(run.bug, folder)]
     outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds)
     return outcome, number_after(r"stat::number_of_executed_units: +(\d+)", outcome.printed), newest(folder, "found-")
 
 
 def run_afl(bench, binary, run, folder):
-    seeds = bench.first_inputs(run.bug, folder)
-    if not os.listdir(seeds):
-        with open(os.path.join(seeds, "zero"), "wb") as stream:
-            stream.write(b"\0")
-    environment = {**bench.environment(run.bug), **AFL_QUIETLY}
-    if not bench.is_parser(run.bug):
-        environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = os.path.join(bench.build("afl"), "libkmemlab-mutator.so")
-        environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
-    words = ["afl-fuzz", "-i", seeds, "-o", os.path.join(folder, "afl"), "-s", str(FIRST_SEED + run.repeat),
-             "-t", str(1000 * STUCK_SECONDS), "-m", "none", "--", binary]
+    target = bench.target(run.bug)
+    words = engines.afl_words(binary, target, FIRST_SEED + run.repeat, bench.first_inputs(run.bug, folder), os.path.join(folder, "afl"),
+                              "default", STUCK_SECONDS)
+    environment = {**bench.environment(run.bug), **AFL_UNTIL_FIRST,
+                   **engines.afl_environment(target, os.path.join(bench.build("afl"), "libkmemlab-mutator.so"))}
+    words = [str(word) for word in words]
     outcome = Outcome(words, folder, environment, bench.seconds)
     kept = os.path.join(folder, "afl", "default")
     executions = 0
@@ -190,8 +186,9 @@ class Bench:
     def environment(self, bug):
         return {**os.environ, **QUICK_REPORTS, "KML_FUZZ_TARGET": bug.target, "KMEMLAB_SOURCE": plant.SOURCE}
 
-    def is_parser(self, bug):
-        return self.targets[bug.target] == "parser"
+    def target(self, bug):
+        kind = self.targets[bug.target]
+        return {"name": bug.target, "kind": kind, "bytes_max": 0 if kind == "parser" else PROGRAM_BYTES_MAX}
 
     def check_builds(self):
         """The programs are there and know the targets."""
@@ -213,11 +210,10 @@ class Bench:
         return path
 
     def first_inputs(self, bug, folder):
-        """A folder with what a run begins with."""
+        """A folder with what a run begins with: the seeds of the target, as of a campaign."""
         path = os.path.join(folder, "first")
         os.makedirs(path)
-        if self.is_parser(bug):
-            subprocess.run([self.clean("fuzz"), "--write-seeds", path], env=self.environment(bug), stdout=subprocess.DEVNULL, check=False)
+        subprocess.run([self.clean("fuzz"), "--write-seeds", path], env=self.environment(bug), stdout=subprocess.DEVNULL, check=True)
         return path
 
     def fails(self, binary, bug, path, folder):

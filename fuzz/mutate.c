@@ -31,6 +31,9 @@ struct mutation {
 	uint16_t size[SIZES_OWN];
 };
 
+/* The high bit of a cache's second byte: closed at first; below it flags, then the alignment (decode.c). */
+enum { CACHE_BYTES = 2, CACHE_CLOSED = 0x80, CACHE_SMALL = 64, CACHE_STEP = 8 };
+
 static uint64_t next_random(struct mutation *mutation)
 {
 	return random_next(&mutation->state);
@@ -304,6 +307,22 @@ static void change_wave(struct mutation *mutation)
 	}
 }
 
+static uint8_t *cache_at(const struct mutation *mutation, size_t cache)
+{
+	return mutation->bytes + PROGRAM_BYTE_CACHES + CACHE_BYTES * cache;
+}
+
+/* One as another, or nearly so: of the same slab size and kind, but for whether it is open. Caches that could share
+ * slabs are else one in a thousand. */
+static void change_cache_alike(struct mutation *mutation)
+{
+	const uint8_t *model = cache_at(mutation, below(mutation, PROGRAM_CACHES));
+	uint8_t *cache = cache_at(mutation, below(mutation, PROGRAM_CACHES)),
+		step = (uint8_t)below(mutation, CACHE_STEP);
+	cache[0] = one_in(mutation, 2) ? model[0] + step : model[0] - step;
+	cache[1] = (uint8_t)((model[1] & ~CACHE_CLOSED) | (one_in(mutation, 2) ? CACHE_CLOSED : 0));
+}
+
 /*
  * The allocators' parameters come first in their bytes, and most have few. In the lower half of its values a byte says
  * nothing.
@@ -318,26 +337,52 @@ static void change_parameter(struct mutation *mutation)
 static void change_setup(struct mutation *mutation)
 {
 	uint8_t *at = mutation->bytes + below(mutation, PROGRAM_BYTE_PARAMETERS);
-	switch (below(mutation, 4)) {
+	switch (below(mutation, 5)) {
 	case 0:
 		*at += one_in(mutation, 2) ? 1 : -1;
 		return;
 	case 1:
 		*at = (uint8_t)next_random(mutation);
 		return;
+	case 2:
+		change_cache_alike(mutation);
+		return;
 	default:
 		change_parameter(mutation);
 	}
 }
 
-/* All operations anew, all of one swarm; half of the time on a setup that is new as well. */
-static void change_all(struct mutation *mutation)
+/*
+ * A setup of its own. In a swarm of setups some have small caches without flags, some caches that are alike: rules that
+ * ask two things of two caches at once are else out of reach.
+ */
+static void make_setup(struct mutation *mutation)
 {
-	mutation->ops = 1 + below(mutation, mutation->ops_max);
+	for (size_t i = 0; i < PROGRAM_SETUP_BYTES; i++)
+		mutation->bytes[i] = (uint8_t)next_random(mutation);
+	bool plain = one_in(mutation, 4), small = one_in(mutation, 4);
+	for (size_t i = 0; i < PROGRAM_CACHES; i++) {
+		cache_at(mutation, i)[0] %= small ? CACHE_SMALL : 256;
+		cache_at(mutation, i)[1] &= plain ? CACHE_CLOSED : 0xff;
+	}
+	for (size_t left = one_in(mutation, 3) ? PROGRAM_CACHES : 0; left > 0; left--)
+		change_cache_alike(mutation);
+}
+
+/* All operations anew, all of one swarm. */
+static void make_ops(struct mutation *mutation)
+{
+	mutation->ops = mutation->ops_max ? 1 + below(mutation, mutation->ops_max) : 0;
 	for (size_t i = 0; i < mutation->ops; i++)
 		make_op(mutation, op_at(mutation, i));
-	for (size_t i = 0, fresh = below(mutation, 2); fresh && i < PROGRAM_SETUP_BYTES; i++)
-		mutation->bytes[i] = (uint8_t)next_random(mutation);
+}
+
+/* Half of the time the setup is new as well. */
+static void change_all(struct mutation *mutation)
+{
+	if (one_in(mutation, 2))
+		make_setup(mutation);
+	make_ops(mutation);
 }
 
 typedef void change(struct mutation *mutation);
@@ -381,6 +426,17 @@ size_t program_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64
 		changes++;
 	while (changes--)
 		change_once(&mutation);
+	return PROGRAM_SETUP_BYTES + mutation.ops * PROGRAM_OP_BYTES;
+}
+
+size_t program_generate(uint8_t *bytes, size_t byte_max, uint64_t seed)
+{
+	if (byte_max < PROGRAM_SETUP_BYTES)
+		return 0;
+	struct mutation mutation = {.bytes = bytes, .ops_max = ops_in(byte_max), .state = seed};
+	choose_swarm(&mutation);
+	make_setup(&mutation);
+	make_ops(&mutation);
 	return PROGRAM_SETUP_BYTES + mutation.ops * PROGRAM_OP_BYTES;
 }
 
