@@ -13,8 +13,9 @@
 
 enum {
 	CROSSOVER_ONE_IN = 4,
-	BYTES_MAX = 8,       /* changed at once */
-	CHANGES_OF_ONE = 32, /* of one input before the next has its turn */
+	BYTES_MAX = 8,         /* changed at once */
+	CHANGES_OF_ONE = 32,   /* of one program before the next has its turn */
+	CHANGES_OF_FILE = 256, /* of a file, which afl-fuzz changes as often itself */
 	INPUT_BYTES_MAX = 1 << 16,
 };
 
@@ -78,10 +79,10 @@ size_t afl_custom_fuzz(void *data, uint8_t *bytes, size_t byte_count, uint8_t **
  */
 unsigned afl_custom_fuzz_count(void *data, const uint8_t *bytes, size_t byte_count)
 {
-	(void)data;
+	const struct mutator *mutator = data;
 	(void)bytes;
 	(void)byte_count;
-	return CHANGES_OF_ONE;
+	return mutator->structure == STRUCTURE_PROGRAM ? CHANGES_OF_ONE : CHANGES_OF_FILE;
 }
 
 void afl_custom_deinit(void *data)
