@@ -49,7 +49,7 @@ static size_t join(const struct words *words, uint8_t *bytes, size_t byte_max)
 	size_t used = 0;
 	for (size_t i = 0; i < words->count; i++) {
 		const struct word *word = &words->word[i];
-		if (word->length + (i > 0) > byte_max - used)
+		if ((size_t)word->length + (i > 0) > byte_max - used)
 			break;
 		if (i > 0)
 			bytes[used++] = (uint8_t)word->before;
