@@ -3,7 +3,7 @@
  *
  * Swarm testing: Groce, Zhang, Eide, Chen & Regehr, Swarm testing, ISSTA 2012. A feature left out of a test makes room
  * for others, and some features suppress bugs (frees keep an arena from filling). Here the features are the kinds of
- * operation, and how large, how old and on how many cpus they are.
+ * operation, how large, how old and on how many cpus they are, and whether they come in phases.
  */
 #include "fuzz/mutate.h"
 
@@ -19,6 +19,8 @@ enum {
 	CPUS = 16,        /* that an operation's byte can name */
 	FRESH_ONE_IN = 8, /* changes: a program of its own, for what no small change of an old one leads to */
 	SIZES_OWN = 4,    /* sizes that a swarm prefers */
+	PHASE_LEAST = 8,  /* operations of a phase; at most eight times as many */
+	PHASE_TRIES = 16, /* draws of a kind that suits the phase */
 };
 
 struct mutation {
@@ -28,6 +30,9 @@ struct mutation {
 	uint8_t weight[PROGRAM_KINDS];
 	unsigned weights;
 	uint8_t object_mask, cpu_mask, flags_mask, flags_set;
+	bool has_consumer; /* frees have a cpu of their own */
+	uint8_t consumer;
+	size_t phase; /* operations that allocate, then as many that do not; 0: mixed */
 	uint16_t size[SIZES_OWN];
 };
 
@@ -98,6 +103,9 @@ static void choose_swarm(struct mutation *mutation)
 	/* Few ids live and die often; many fill the arena. So with cpus. */
 	mutation->object_mask = (uint8_t)((2u << below(mutation, 8)) - 1);
 	mutation->cpu_mask = (uint8_t)((1u << below(mutation, 5)) - 1);
+	mutation->has_consumer = one_in(mutation, 4);
+	mutation->consumer = (uint8_t)below(mutation, CPUS);
+	mutation->phase = one_in(mutation, 3) ? PHASE_LEAST << below(mutation, 4) : 0;
 	mutation->flags_mask = one_in(mutation, 2) ? 0xff : (uint8_t)next_random(mutation);
 	mutation->flags_set = (uint8_t)(next_random(mutation) & ~mutation->flags_mask);
 	for (int i = 0; i < SIZES_OWN; i++)
@@ -119,14 +127,27 @@ static void put_size(uint8_t *op, uint16_t size)
 	op[PROGRAM_BYTE_SIZE + 1] = (uint8_t)(size >> 8);
 }
 
+static bool is_alloc(enum program_kind kind)
+{
+	return kind == PROGRAM_ALLOC || kind == PROGRAM_PAGES || kind == PROGRAM_ALLOC_AGAIN;
+}
+
+static bool is_free(enum program_kind kind)
+{
+	return kind == PROGRAM_FREE || kind == PROGRAM_FREE_OLDEST;
+}
+
 /* An operation in the swarm's manner. */
 static void make_op(struct mutation *mutation, uint8_t *op)
 {
 	uint64_t random = next_random(mutation);
+	enum program_kind kind = swarm_kind(mutation);
 
-	op[PROGRAM_BYTE_KIND] = kind_byte(swarm_kind(mutation));
+	op[PROGRAM_BYTE_KIND] = kind_byte(kind);
 	op[PROGRAM_BYTE_OBJECT] = (uint8_t)random & mutation->object_mask;
 	op[PROGRAM_BYTE_CPU] = (uint8_t)(random >> 8) & mutation->cpu_mask;
+	if (mutation->has_consumer && is_free(kind))
+		op[PROGRAM_BYTE_CPU] = mutation->consumer;
 	if (random >> 16 & 1)
 		op[PROGRAM_BYTE_CPU] |= (uint8_t)(random >> 17) & 0xf0;
 	op[PROGRAM_BYTE_FLAGS] = ((uint8_t)(random >> 24) & mutation->flags_mask) | mutation->flags_set;
@@ -249,11 +270,6 @@ static void change_field(struct mutation *mutation)
 	}
 }
 
-static bool is_alloc(enum program_kind kind)
-{
-	return kind == PROGRAM_ALLOC || kind == PROGRAM_PAGES || kind == PROGRAM_ALLOC_AGAIN;
-}
-
 /* A free, or a misuse, of an object that is allocated somewhere before it. */
 static void change_target(struct mutation *mutation)
 {
@@ -369,12 +385,24 @@ static void make_setup(struct mutation *mutation)
 		change_cache_alike(mutation);
 }
 
+/* Of a phase, which fills and empties by turns: what is batched, cached or shared is seen at its limits only so. */
+static void make_op_of_phase(struct mutation *mutation, uint8_t *op, size_t place)
+{
+	bool allocates = place / mutation->phase % 2 == 0;
+	make_op(mutation, op);
+	for (int tries = 0; tries < PHASE_TRIES && is_alloc(kind_of(op)) != allocates; tries++)
+		make_op(mutation, op);
+}
+
 /* All operations anew, all of one swarm. */
 static void make_ops(struct mutation *mutation)
 {
 	mutation->ops = mutation->ops_max ? 1 + below(mutation, mutation->ops_max) : 0;
 	for (size_t i = 0; i < mutation->ops; i++)
-		make_op(mutation, op_at(mutation, i));
+		if (mutation->phase)
+			make_op_of_phase(mutation, op_at(mutation, i), i);
+		else
+			make_op(mutation, op_at(mutation, i));
 }
 
 /* Half of the time the setup is new as well. */

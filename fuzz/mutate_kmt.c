@@ -31,10 +31,10 @@ struct mutation {
 
 struct part {
 	uint32_t block_kind;
+	bool zeros;               /* has no data in the file */
 	size_t place;             /* among the parts of its block */
 	size_t block, start, end; /* of the block's head; of the part with its lengths */
-	size_t data, data_bytes;  /* zeros have no data in the file */
-	bool zeros;
+	size_t data, data_bytes;
 };
 
 static size_t below(struct mutation *mutation, size_t count)
