@@ -3,10 +3,14 @@
 
 libfuzzer  coverage-guided, mutates operations (build/fuzz)
 afl        AFL++ in persistent mode with the same mutations (build/afl)
-random     uniformly random bytes, no feedback: the blind baseline, in the same program as libfuzzer
+random     uniformly random bytes, no feedback: the blind baseline, in the same program as libfuzzer. Any bytes decode to a
+           program that knows what is live and chooses parameters: it is a blind generator, not a blind stress test
+naive      uniformly random events on a stack of defaults (naive.h), no feedback; of stacks only: what a parser reads is a
+           file, of which `random` is all that is blind
+seeds      no fuzzing: each seed of the target is run once
 
-A run ends at its first find or at the limit. Programs start from nothing, parsers from the seeds of their target; no run
-is given the proofs (fuzz/bugs). A find counts when the clean program passes on the same input. Times are processor time
+A run ends at its first find or at the limit. The guided engines are started as a campaign starts them: on the seeds of the
+target, with its dictionary, length and mutations (campaign/engines.py); no run is given the proofs (fuzz/bugs). A find counts when the clean program passes on the same input. Times are processor time
 of the run, its children included, and so is the limit: the time on one core, whatever else the machine does.
 Each run is kept in FOLDER/runs.csv as it ends; the next start does those that are missing. At the end FOLDER/bench.csv,
 bench.txt (also printed) and detection.{png,pdf}. Exit status: 0; 1 when a bug was found by nobody; 2 for wrong words or
@@ -30,6 +34,9 @@ import time
 import bench_report
 import plant
 
+sys.path.insert(0, os.path.join(plant.SOURCE, "fuzz", "campaign"))
+import engines  # noqa: E402  (beside this file)
+
 Engine = collections.namedtuple("Engine", ("name", "preset", "start"))
 Run = collections.namedtuple("Run", ("bug", "engine", "repeat"))
 
@@ -38,8 +45,9 @@ STUCK_SECONDS = 3  # an input that takes longer is a find: a loop without end
 GRACE_SECONDS = 20  # to end after an interrupt
 WALL_FACTOR = 50  # nobody waits longer, in wall time, for a limit of processor time
 LOOK_SECONDS = 0.05
-AFL_QUIETLY = {"AFL_NO_UI": "1", "AFL_BENCH_UNTIL_CRASH": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1",
-               "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_CRASHING_SEEDS_AS_NEW_CRASH": "1", "AFL_FAST_CAL": "1"}
+AFL_UNTIL_FIRST = {"AFL_BENCH_UNTIL_CRASH": "1", "AFL_CRASHING_SEEDS_AS_NEW_CRASH": "1"}
+PROGRAM_ENDING = ".program"  # of a find that is a text; the others are a target's bytes
+PROGRAM_BYTES_MAX = 816  # fuzz/program.h
 # A report's call stack costs half a second, and nobody reads it here.
 QUICK_REPORTS = {"ASAN_OPTIONS": "symbolize=0:abort_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=0:abort_on_error=1"}
 
@@ -62,6 +70,11 @@ class Outcome:
         self.cpu_seconds = max(seen_seconds, used[2].ru_utime + used[2].ru_stime)
         with open(log, encoding="utf-8", errors="replace") as stream:
             self.printed = stream.read()
+
+    def add(self, before):
+        """A process that ran before this one, for the same end."""
+        self.cpu_seconds += before.cpu_seconds
+        self.wall_seconds += before.wall_seconds
 
 
 def cpu_seconds(pid):
@@ -122,44 +135,52 @@ def newest(folder, beginning):
 
 
 def run_libfuzzer(bench, binary, run, folder):
-    corpus = bench.first_inputs(run.bug, folder)
-    words = [binary, corpus, f"-seed={FIRST_SEED + run.repeat}", f"-timeout={STUCK_SECONDS}",
-             "-print_final_stats=1", f"-artifact_prefix={folder}/found-", "-rss_limit_mb=0"]
-    if bench.is_parser(run.bug):
-        words.append("-max_len=4096")
+    words = engines.libfuzzer_words(binary, bench.target(run.bug), FIRST_SEED + run.repeat, f"{folder}/found-", STUCK_SECONDS)
+    words += ["-rss_limit_mb=0", bench.first_inputs(run.bug, folder)]
     outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds)
     return outcome, number_after(r"stat::number_of_executed_units: +(\d+)", outcome.printed), newest(folder, "found-")
 
 
+def run_seeds(bench, binary, run, folder):
+    """Each seed for itself, and a byte of zero, which AFL++'s driver runs before all else."""
+    first = bench.first_inputs(run.bug, folder)
+    with open(os.path.join(first, "zero"), "wb") as stream:
+        stream.write(b"\0")
+    outcome = Outcome([binary, "--keep-going", first], folder, bench.environment(run.bug), bench.seconds)
+    failing = re.search(r"^found: (.*)$", outcome.printed, re.MULTILINE)
+    return outcome, number_after(r": (\d+) inputs", outcome.printed), failing and failing.group(1)
+
+
 def run_afl(bench, binary, run, folder):
-    seeds = bench.first_inputs(run.bug, folder)
-    if not os.listdir(seeds):
-        with open(os.path.join(seeds, "zero"), "wb") as stream:
-            stream.write(b"\0")
-    environment = {**bench.environment(run.bug), **AFL_QUIETLY}
-    if not bench.is_parser(run.bug):
-        environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = os.path.join(bench.build("afl"), "libkmemlab-mutator.so")
-        environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
-    words = ["afl-fuzz", "-i", seeds, "-o", os.path.join(folder, "afl"), "-s", str(FIRST_SEED + run.repeat),
-             "-t", str(1000 * STUCK_SECONDS), "-m", "none", "--", binary]
-    outcome = Outcome(words, folder, environment, bench.seconds)
+    target = bench.target(run.bug)
+    seeds, tried, failing = run_seeds(bench, binary, run, folder)
+    if failing or seeds.interrupted:  # as in a campaign: no engine is started on what fails without it
+        return seeds, tried, failing
+    words = engines.afl_words(binary, target, FIRST_SEED + run.repeat, os.path.join(folder, "first"), os.path.join(folder, "afl"),
+                              "default", STUCK_SECONDS)
+    environment = {**bench.environment(run.bug), **AFL_UNTIL_FIRST,
+                   **engines.afl_environment(target, os.path.join(bench.build("afl"), "libkmemlab-mutator.so"))}
+    outcome = Outcome([str(word) for word in words], folder, environment, bench.seconds - seeds.cpu_seconds)
+    outcome.add(seeds)
     kept = os.path.join(folder, "afl", "default")
     executions = 0
     if os.path.exists(os.path.join(kept, "fuzzer_stats")):
         with open(os.path.join(kept, "fuzzer_stats"), encoding="utf-8") as stream:
             executions = number_after(r"execs_done +: (\d+)", stream.read())
+    executions += tried
     return outcome, executions, newest(os.path.join(kept, "crashes"), "id:") or newest(os.path.join(kept, "hangs"), "id:")
 
 
-def run_random(bench, binary, run, folder):
-    found = os.path.join(folder, "found")
-    words = [binary, "--random", str(FIRST_SEED + run.repeat), "--seconds", str(bench.seconds), "--artifact", found]
+def run_baseline(bench, binary, run, folder):
+    found = os.path.join(folder, "found" + (PROGRAM_ENDING if run.engine == "naive" else ""))
+    words = [binary, f"--{run.engine}", str(FIRST_SEED + run.repeat), "--seconds", str(bench.seconds), "--artifact", found]
     outcome = Outcome(words, folder, bench.environment(run.bug), bench.seconds + GRACE_SECONDS)  # it ends at its limit itself
     return outcome, number_after(r": (\d+) executions", outcome.printed), found if os.path.exists(found) else None
 
 
 ENGINES = {engine.name: engine for engine in (Engine("libfuzzer", "fuzz", run_libfuzzer), Engine("afl", "afl", run_afl),
-                                              Engine("random", "fuzz", run_random))}
+                                              Engine("random", "fuzz", run_baseline), Engine("naive", "fuzz", run_baseline),
+                                              Engine("seeds", "fuzz", run_seeds))}
 
 
 # --- runs --------------------------------------------------------------------------------------------------------
@@ -173,8 +194,7 @@ class Bench:
         self.seconds = options.seconds
         self.work = os.path.join(self.folder, "work")
         self.bugs = options.bugs
-        self.runs = [Run(bug, engine, repeat) for repeat in range(options.repeats) for bug in options.bugs
-                     for engine in options.engines]
+        self.repeats, self.engines = options.repeats, options.engines
         self.rows = {}
         self.targets = {}
         self.writing = threading.Lock()
@@ -190,12 +210,13 @@ class Bench:
     def environment(self, bug):
         return {**os.environ, **QUICK_REPORTS, "KML_FUZZ_TARGET": bug.target, "KMEMLAB_SOURCE": plant.SOURCE}
 
-    def is_parser(self, bug):
-        return self.targets[bug.target] == "parser"
+    def target(self, bug):
+        kind = self.targets[bug.target]
+        return {"name": bug.target, "kind": kind, "bytes_max": 0 if kind == "parser" else PROGRAM_BYTES_MAX}
 
     def check_builds(self):
         """The programs are there and know the targets."""
-        for preset in sorted({ENGINES[run.engine].preset for run in self.runs}):
+        for preset in sorted({ENGINES[engine].preset for engine in self.engines} | {"fuzz"}):
             if not os.path.exists(self.clean(preset)):
                 raise plant.PlantError(f"{self.clean(preset)} is missing: cmake --preset {preset} && cmake --build --preset {preset}")
             listed = subprocess.run([self.clean(preset), "--list"], capture_output=True, text=True, check=True).stdout
@@ -203,6 +224,10 @@ class Bench:
         unknown = [bug for bug in self.bugs if bug.target not in self.targets]
         if unknown:
             raise plant.PlantError(f"{unknown[0].name}: no target is called {unknown[0].target}")
+
+    def runs(self):
+        return [Run(bug, engine, repeat) for repeat in range(self.repeats) for bug in self.bugs for engine in self.engines
+                if engine != "naive" or self.targets[bug.target] == "stack"]
 
     def planted(self, bug, preset):
         """The program with the bug, made at its first use and after every new build."""
@@ -213,16 +238,16 @@ class Bench:
         return path
 
     def first_inputs(self, bug, folder):
-        """A folder with what a run begins with."""
+        """A folder with what a run begins with: the seeds of the target, as of a campaign."""
         path = os.path.join(folder, "first")
         os.makedirs(path)
-        if self.is_parser(bug):
-            subprocess.run([self.clean("fuzz"), "--write-seeds", path], env=self.environment(bug), stdout=subprocess.DEVNULL, check=False)
+        subprocess.run([self.clean("fuzz"), "--write-seeds", path], env=self.environment(bug), stdout=subprocess.DEVNULL, check=True)
         return path
 
     def fails(self, binary, bug, path, folder):
         """The oracle that an input breaks in a program; "" when it passes."""
-        outcome = Outcome([binary, path], folder, self.environment(bug), STUCK_SECONDS)
+        words = [binary, "--program", path] if path.endswith(PROGRAM_ENDING) else [binary, path]
+        outcome = Outcome(words, folder, self.environment(bug), STUCK_SECONDS)
         return "timeout" if outcome.interrupted else plant.oracle_of(outcome.printed, outcome.status)
 
     def do(self, run):
@@ -268,7 +293,7 @@ class Bench:
         def is_done(run):
             row = self.rows.get((run.bug.name, run.engine, run.repeat))
             return row is not None and (row["found"] == "1" or float(row["limit_seconds"]) >= self.seconds)
-        return [run for run in self.runs if not is_done(run)]
+        return [run for run in self.runs() if not is_done(run)]
 
 
 def do_all(bench, jobs, quiet):

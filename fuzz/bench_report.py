@@ -13,10 +13,13 @@ import sys
 import plant
 
 RUN_COLUMNS = ("bug", "engine", "repeat", "limit_seconds", "found", "seconds", "wall_seconds", "executions", "oracle")
-BLIND = "random"
+ENGINES = ("libfuzzer", "afl", "random", "naive", "seeds")
+GUIDED = ENGINES[:2]
+BASELINES = ("random", "naive")  # a parser has no runs of the second: those of the first stand for them
+EASY_EXECUTIONS = 100  # of the first baseline in the median: more than five times faster than that few cannot be seen
 SOON_SECONDS = 10
-COLOURS = {"libfuzzer": "#2166AC", "afl": "#B2182B", BLIND: "#000000"}
-DASHES = {"libfuzzer": "-", "afl": "--", BLIND: ":"}
+COLOURS = {"libfuzzer": "#2166AC", "afl": "#B2182B", "random": "#000000", "naive": "#8C8C8C"}
+DASHES = {"libfuzzer": "-", "afl": "--", "random": ":", "naive": "-."}
 LEAST_SECONDS = 0.01  # the figure begins here
 
 
@@ -55,24 +58,59 @@ class Cell:
         return f"{value} {self.found}/{self.runs}"
 
 
-def ratios(cells, bugs, engine, of, bound):
-    """[(blind / engine, exact?)] of the bugs where the engine's median is known; blind runs that found nothing give a bound."""
+def baseline_cell(cells, bug, baseline):
+    return cells[bug.name, baseline] if cells[bug.name, baseline].runs else cells[bug.name, BASELINES[0]]
+
+
+def ratios(cells, bugs, engine, baseline, of, bound):
+    """[(baseline / engine, exact?)], the baseline's limit where it found nothing: a lower bound. Where the engine found nothing
+    but the baseline did it is 0, the lowest there is; a bug that neither found says nothing and is left out."""
     found = []
     for bug in bugs:
-        own, blind = cells[bug.name, engine], cells[bug.name, BLIND]
-        if blind.runs == 0 or of(own) is None:
+        own, blind = cells[bug.name, engine], baseline_cell(cells, bug, baseline)
+        if own.runs == 0 or blind.runs == 0 or (of(own) is None and of(blind) is None):
             continue
-        value = of(blind)
-        found.append(((bound(blind) if value is None else value) / max(of(own), 1e-9), value is not None))
+        if of(own) is None:
+            found.append((0.0, True))
+        elif of(blind) is None:
+            found.append((bound(blind) / max(of(own), 1e-9), False))
+        else:
+            found.append((of(blind) / max(of(own), 1e-9), True))
     return found
 
 
 def ratio_text(found, what):
     if not found:
         return f"{what} unknown"
-    value = statistics.median_high(ratio for ratio, _ in found)
+    value = statistics.median_low(ratio for ratio, _ in found)
     is_exact = all(exact for ratio, exact in found if ratio <= value)
-    return f"{what} {'' if is_exact else 'at least '}{value:.2g} times ({len(found)} bugs, {sum(not exact for _, exact in found)} with a lower bound)"
+    return f"{what} {'' if is_exact else 'at least '}{value:.2g} times"
+
+
+def groups(cells, bugs):
+    """By what the first baseline needs: (name, bugs)."""
+    def is_easy(bug):
+        executions = cells[bug.name, BASELINES[0]].executions
+        return executions is not None and executions <= EASY_EXECUTIONS
+    easy = [bug for bug in bugs if is_easy(bug)]
+    return [("all", bugs), (f"{BASELINES[0]} needs at most {EASY_EXECUTIONS} executions", easy),
+            ("the harder ones", [bug for bug in bugs if bug not in easy])]
+
+
+def comparisons(cells, bugs, engines):
+    """How many times faster, in the median over bugs: by baseline, engine and group; all that there are."""
+    lines = []
+    for baseline in (name for name in BASELINES if name in engines):
+        for engine in (name for name in engines if name in GUIDED):
+            for group, members in groups(cells, bugs):
+                pairs = [(lambda cell: cell.seconds, lambda cell: cell.limit, "time"),
+                         (lambda cell: cell.executions, lambda cell: cell.most_executions, "executions")]
+                found = [ratios(cells, members, engine, baseline, of, bound) for of, bound, _ in pairs]
+                texts = "; ".join(ratio_text(ratio, what) for ratio, (_, _, what) in zip(found, pairs))
+                bounds, missed = sum(not exact for _, exact in found[0]), sum(ratio == 0 for ratio, _ in found[0])
+                lines.append(f"{baseline} : {engine}, {group}: {texts} ({len(found[0])} bugs, {bounds} with a lower bound, "
+                             f"{missed} that {engine} alone missed)")
+    return lines
 
 
 def summary(cells, bugs, engines):
@@ -87,18 +125,16 @@ def summary(cells, bugs, engines):
         seconds = cells[bug.name, engine].seconds
         return seconds is not None and seconds <= SOON_SECONDS
 
-    guided = [engine for engine in engines if engine != BLIND]
+    guided = [engine for engine in engines if engine in GUIDED]
     for engine in engines:
-        found = sum(cells[bug.name, engine].found > 0 for bug in bugs)
-        soon = sum(is_soon(bug, engine) for bug in bugs)
-        lines.append(f"{engine}: {found} of {len(bugs)} found, {100 * soon / len(bugs):.0f} % within {SOON_SECONDS} s in the median")
+        tried = [bug for bug in bugs if cells[bug.name, engine].runs]
+        found = sum(cells[bug.name, engine].found > 0 for bug in tried)
+        soon = sum(is_soon(bug, engine) for bug in tried)
+        lines.append(f"{engine}: {found} of {len(tried)} found, {100 * soon / len(tried):.0f} % within {SOON_SECONDS} s in the median")
     if guided:
         soon = sum(any(is_soon(bug, engine) for engine in guided) for bug in bugs)
         lines.append(f"Within {SOON_SECONDS} s on one core in the median, by the better guided engine: {100 * soon / len(bugs):.0f} %")
-    for engine in guided if BLIND in engines else []:
-        time = ratio_text(ratios(cells, bugs, engine, lambda cell: cell.seconds, lambda cell: cell.limit), "time")
-        work = ratio_text(ratios(cells, bugs, engine, lambda cell: cell.executions, lambda cell: cell.most_executions), "executions")
-        lines.append(f"{BLIND} : {engine} in the median over bugs: {time}; {work}")
+    lines += comparisons(cells, bugs, engines)
     return lines
 
 
@@ -135,7 +171,7 @@ def draw(folder, rows, engines):
     with figures.matplotlib.rc_context(figures.STYLE):
         figure, axes = figures.pyplot.subplots(figsize=(figures.WIDTH_INCHES / 2, 2.6), layout="constrained")
         limit = max(float(row["limit_seconds"]) for row in rows)
-        for engine in engines:
+        for engine in (name for name in COLOURS if name in engines):
             runs = [(float(row["seconds"]), row["found"] in (1, "1")) for row in rows if row["engine"] == engine]
             if not runs:
                 continue
@@ -153,11 +189,11 @@ def write(folder, bugs, rows):
     """All files of a report, and the table on the terminal; 0, or 1 when a bug was found by nobody."""
     names = {bug.name for bug in bugs}
     rows = [row for row in rows if row["bug"] in names]
-    engines = [engine for engine in COLOURS if any(row["engine"] == engine for row in rows)]
+    engines = [engine for engine in ENGINES if any(row["engine"] == engine for row in rows)]
     if not rows:
         raise plant.PlantError(f"{folder}: no runs of these bugs")
     cells = {(bug.name, engine): Cell([row for row in rows if row["bug"] == bug.name and row["engine"] == engine])
-             for bug in bugs for engine in COLOURS}
+             for bug in bugs for engine in ENGINES}
     lines = [*table(cells, bugs, engines), "", *summary(cells, bugs, engines)]
     write_csv(os.path.join(folder, "bench.csv"), cells, bugs, engines)
     with open(os.path.join(folder, "bench.txt"), "w", encoding="utf-8") as stream:

@@ -13,14 +13,9 @@
 #include <sys/stat.h>
 
 #include "allocators/registry.h"
-#include "fuzz/mutate.h"
-#include "fuzz/program.h"
-#include "fuzz/repair.h"
+#include "fuzz/structured.h"
 
 static const struct fuzz_target *chosen;
-
-/* One mutation in so many is the engine's own, on bytes: fields take values that no rule of mutate.c would give. */
-enum { BYTE_MUTATIONS_ONE_IN = 8 };
 
 /* Freed memory is kept from reuse a while, to catch its users: more than a program frees in all. 256 MiB of it, the
  * default, would make big buffers slow, more than a processor's cache all of them, and so would long stacks of every
@@ -124,25 +119,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t byte_count)
 /* libFuzzer's; AFL++'s driver has none and never calls what needs it. */
 size_t LLVMFuzzerMutate(uint8_t *bytes, size_t byte_count, size_t byte_max) __attribute__((weak));
 
+static uint64_t age;
+
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t byte_count, size_t byte_max, unsigned seed)
 {
-	if (strcmp(chosen->name, "kmt") == 0)
-		return kmt_mutate_loose(bytes, byte_count, byte_max, seed, LLVMFuzzerMutate);
-	if (!fuzz_target_takes_programs(chosen))
+	enum structure structure = structure_of(chosen->name, fuzz_target_takes_programs(chosen));
+	if (structure == STRUCTURE_UNKNOWN)
 		return LLVMFuzzerMutate(bytes, byte_count, byte_max);
-	size_t room = byte_max < PROGRAM_BYTES_MAX ? byte_max : PROGRAM_BYTES_MAX;
-	size_t count = byte_count < room ? byte_count : room;
-	if (seed % BYTE_MUTATIONS_ONE_IN == 0)
-		return LLVMFuzzerMutate(bytes, count, room);
-	return program_mutate(bytes, count, room, seed);
+	return structured_mutate(structure, bytes, byte_count, byte_max, NULL, 0, age++, seed, LLVMFuzzerMutate);
 }
 
+/* 0: the engine does something else. */
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *first, size_t first_count, const uint8_t *second, size_t second_count,
 				 uint8_t *out, size_t out_max, unsigned seed)
 {
-	size_t room = out_max < PROGRAM_BYTES_MAX ? out_max : PROGRAM_BYTES_MAX;
-	if (fuzz_target_takes_programs(chosen))
-		return program_crossover(first, first_count, second, second_count, out, room, seed);
-	return 0;
+	enum structure structure = structure_of(chosen->name, fuzz_target_takes_programs(chosen));
+	if (structure == STRUCTURE_UNKNOWN || structure == STRUCTURE_KMT || first_count > out_max)
+		return 0;
+	if (first_count)
+		memcpy(out, first, first_count);
+	return structured_mutate(structure, out, first_count, out_max, second, second_count, age++, seed,
+				 LLVMFuzzerMutate);
 }
 #endif

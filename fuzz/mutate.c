@@ -3,7 +3,7 @@
  *
  * Swarm testing: Groce, Zhang, Eide, Chen & Regehr, Swarm testing, ISSTA 2012. A feature left out of a test makes room
  * for others, and some features suppress bugs (frees keep an arena from filling). Here the features are the kinds of
- * operation, and how large, how old and on how many cpus they are.
+ * operation, how large, how old and on how many cpus they are, and whether they come in phases.
  */
 #include "fuzz/mutate.h"
 
@@ -19,6 +19,8 @@ enum {
 	CPUS = 16,        /* that an operation's byte can name */
 	FRESH_ONE_IN = 8, /* changes: a program of its own, for what no small change of an old one leads to */
 	SIZES_OWN = 4,    /* sizes that a swarm prefers */
+	PHASE_LEAST = 8,  /* operations of a phase; at most eight times as many */
+	PHASE_TRIES = 16, /* draws of a kind that suits the phase */
 };
 
 struct mutation {
@@ -28,8 +30,14 @@ struct mutation {
 	uint8_t weight[PROGRAM_KINDS];
 	unsigned weights;
 	uint8_t object_mask, cpu_mask, flags_mask, flags_set;
+	bool has_consumer; /* frees have a cpu of their own */
+	uint8_t consumer;
+	size_t phase; /* operations that allocate, then as many that do not; 0: mixed */
 	uint16_t size[SIZES_OWN];
 };
+
+/* The high bit of a cache's second byte: closed at first; below it flags, then the alignment (decode.c). */
+enum { CACHE_BYTES = 2, CACHE_CLOSED = 0x80, CACHE_SMALL = 64, CACHE_STEP = 8 };
 
 static uint64_t next_random(struct mutation *mutation)
 {
@@ -95,6 +103,9 @@ static void choose_swarm(struct mutation *mutation)
 	/* Few ids live and die often; many fill the arena. So with cpus. */
 	mutation->object_mask = (uint8_t)((2u << below(mutation, 8)) - 1);
 	mutation->cpu_mask = (uint8_t)((1u << below(mutation, 5)) - 1);
+	mutation->has_consumer = one_in(mutation, 4);
+	mutation->consumer = (uint8_t)below(mutation, CPUS);
+	mutation->phase = one_in(mutation, 3) ? PHASE_LEAST << below(mutation, 4) : 0;
 	mutation->flags_mask = one_in(mutation, 2) ? 0xff : (uint8_t)next_random(mutation);
 	mutation->flags_set = (uint8_t)(next_random(mutation) & ~mutation->flags_mask);
 	for (int i = 0; i < SIZES_OWN; i++)
@@ -116,14 +127,27 @@ static void put_size(uint8_t *op, uint16_t size)
 	op[PROGRAM_BYTE_SIZE + 1] = (uint8_t)(size >> 8);
 }
 
+static bool is_alloc(enum program_kind kind)
+{
+	return kind == PROGRAM_ALLOC || kind == PROGRAM_PAGES || kind == PROGRAM_ALLOC_AGAIN;
+}
+
+static bool is_free(enum program_kind kind)
+{
+	return kind == PROGRAM_FREE || kind == PROGRAM_FREE_OLDEST;
+}
+
 /* An operation in the swarm's manner. */
 static void make_op(struct mutation *mutation, uint8_t *op)
 {
 	uint64_t random = next_random(mutation);
+	enum program_kind kind = swarm_kind(mutation);
 
-	op[PROGRAM_BYTE_KIND] = kind_byte(swarm_kind(mutation));
+	op[PROGRAM_BYTE_KIND] = kind_byte(kind);
 	op[PROGRAM_BYTE_OBJECT] = (uint8_t)random & mutation->object_mask;
 	op[PROGRAM_BYTE_CPU] = (uint8_t)(random >> 8) & mutation->cpu_mask;
+	if (mutation->has_consumer && is_free(kind))
+		op[PROGRAM_BYTE_CPU] = mutation->consumer;
 	if (random >> 16 & 1)
 		op[PROGRAM_BYTE_CPU] |= (uint8_t)(random >> 17) & 0xf0;
 	op[PROGRAM_BYTE_FLAGS] = ((uint8_t)(random >> 24) & mutation->flags_mask) | mutation->flags_set;
@@ -246,11 +270,6 @@ static void change_field(struct mutation *mutation)
 	}
 }
 
-static bool is_alloc(enum program_kind kind)
-{
-	return kind == PROGRAM_ALLOC || kind == PROGRAM_PAGES || kind == PROGRAM_ALLOC_AGAIN;
-}
-
 /* A free, or a misuse, of an object that is allocated somewhere before it. */
 static void change_target(struct mutation *mutation)
 {
@@ -304,6 +323,22 @@ static void change_wave(struct mutation *mutation)
 	}
 }
 
+static uint8_t *cache_at(const struct mutation *mutation, size_t cache)
+{
+	return mutation->bytes + PROGRAM_BYTE_CACHES + CACHE_BYTES * cache;
+}
+
+/* One as another, or nearly so: of the same slab size and kind, but for whether it is open. Caches that could share
+ * slabs are else one in a thousand. */
+static void change_cache_alike(struct mutation *mutation)
+{
+	const uint8_t *model = cache_at(mutation, below(mutation, PROGRAM_CACHES));
+	uint8_t *cache = cache_at(mutation, below(mutation, PROGRAM_CACHES)),
+		step = (uint8_t)below(mutation, CACHE_STEP);
+	cache[0] = one_in(mutation, 2) ? model[0] + step : model[0] - step;
+	cache[1] = (uint8_t)((model[1] & ~CACHE_CLOSED) | (one_in(mutation, 2) ? CACHE_CLOSED : 0));
+}
+
 /*
  * The allocators' parameters come first in their bytes, and most have few. In the lower half of its values a byte says
  * nothing.
@@ -318,26 +353,64 @@ static void change_parameter(struct mutation *mutation)
 static void change_setup(struct mutation *mutation)
 {
 	uint8_t *at = mutation->bytes + below(mutation, PROGRAM_BYTE_PARAMETERS);
-	switch (below(mutation, 4)) {
+	switch (below(mutation, 5)) {
 	case 0:
 		*at += one_in(mutation, 2) ? 1 : -1;
 		return;
 	case 1:
 		*at = (uint8_t)next_random(mutation);
 		return;
+	case 2:
+		change_cache_alike(mutation);
+		return;
 	default:
 		change_parameter(mutation);
 	}
 }
 
-/* All operations anew, all of one swarm; half of the time on a setup that is new as well. */
+/*
+ * A setup of its own. In a swarm of setups some have small caches without flags, some caches that are alike: rules that
+ * ask two things of two caches at once are else out of reach.
+ */
+static void make_setup(struct mutation *mutation)
+{
+	for (size_t i = 0; i < PROGRAM_SETUP_BYTES; i++)
+		mutation->bytes[i] = (uint8_t)next_random(mutation);
+	bool plain = one_in(mutation, 4), small = one_in(mutation, 4);
+	for (size_t i = 0; i < PROGRAM_CACHES; i++) {
+		cache_at(mutation, i)[0] %= small ? CACHE_SMALL : 256;
+		cache_at(mutation, i)[1] &= plain ? CACHE_CLOSED : 0xff;
+	}
+	for (size_t left = one_in(mutation, 3) ? PROGRAM_CACHES : 0; left > 0; left--)
+		change_cache_alike(mutation);
+}
+
+/* Of a phase, which fills and empties by turns: what is batched, cached or shared is seen at its limits only so. */
+static void make_op_of_phase(struct mutation *mutation, uint8_t *op, size_t place)
+{
+	bool allocates = place / mutation->phase % 2 == 0;
+	make_op(mutation, op);
+	for (int tries = 0; tries < PHASE_TRIES && is_alloc(kind_of(op)) != allocates; tries++)
+		make_op(mutation, op);
+}
+
+/* All operations anew, all of one swarm. */
+static void make_ops(struct mutation *mutation)
+{
+	mutation->ops = mutation->ops_max ? 1 + below(mutation, mutation->ops_max) : 0;
+	for (size_t i = 0; i < mutation->ops; i++)
+		if (mutation->phase)
+			make_op_of_phase(mutation, op_at(mutation, i), i);
+		else
+			make_op(mutation, op_at(mutation, i));
+}
+
+/* Half of the time the setup is new as well. */
 static void change_all(struct mutation *mutation)
 {
-	mutation->ops = 1 + below(mutation, mutation->ops_max);
-	for (size_t i = 0; i < mutation->ops; i++)
-		make_op(mutation, op_at(mutation, i));
-	for (size_t i = 0, fresh = below(mutation, 2); fresh && i < PROGRAM_SETUP_BYTES; i++)
-		mutation->bytes[i] = (uint8_t)next_random(mutation);
+	if (one_in(mutation, 2))
+		make_setup(mutation);
+	make_ops(mutation);
 }
 
 typedef void change(struct mutation *mutation);
@@ -381,6 +454,17 @@ size_t program_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64
 		changes++;
 	while (changes--)
 		change_once(&mutation);
+	return PROGRAM_SETUP_BYTES + mutation.ops * PROGRAM_OP_BYTES;
+}
+
+size_t program_generate(uint8_t *bytes, size_t byte_max, uint64_t seed)
+{
+	if (byte_max < PROGRAM_SETUP_BYTES)
+		return 0;
+	struct mutation mutation = {.bytes = bytes, .ops_max = ops_in(byte_max), .state = seed};
+	choose_swarm(&mutation);
+	make_setup(&mutation);
+	make_ops(&mutation);
 	return PROGRAM_SETUP_BYTES + mutation.ops * PROGRAM_OP_BYTES;
 }
 

@@ -14,6 +14,9 @@
 /* Change a program in place; room for byte_max bytes. Returns its new length, at least PROGRAM_SETUP_BYTES where
  * byte_max allows. Same seed, same result. O(bytes). */
 size_t program_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t seed);
+/* A program of its own: setup and operations of one swarm. As program_mutate; no bytes where byte_max is less than a
+ * setup's. */
+size_t program_generate(uint8_t *bytes, size_t byte_max, uint64_t seed);
 /* A program made of runs of two. */
 size_t program_crossover(const uint8_t *first, size_t first_count, const uint8_t *second, size_t second_count,
 			 uint8_t *out, size_t out_max, uint64_t seed);

@@ -1,4 +1,4 @@
-/* repair.c - loose .kmt files to sound ones and back, and changed part by part. Cost: O(bytes). */
+/* repair.c - loose .kmt files to sound ones and back. Cost: O(bytes). */
 #include "fuzz/repair.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "traces/kmt/format.h"
 #include "traces/kmt/model.h"
 
-enum { PART_RAW, PART_ZEROS = 2 }; /* traces/README.md: how a part is stored */
+enum { PART_RAW }; /* traces/README.md: how a part is stored */
 
 static struct kmt_bytes made;
 
@@ -122,94 +122,4 @@ struct repaired kmt_loosen(const uint8_t *bytes, size_t byte_count)
 	kmt_bytes_free(&loose);
 	ZSTD_freeDCtx(context);
 	return sound ? given() : (struct repaired){NULL, 0};
-}
-
-/* ------------------------------------------------------------------------------------------------ mutation */
-
-enum { PARTS_MAX = 256, ZEROS_MAX = 4096, WHOLE_FILE_ONE_IN = 4, STORED_BYTES_OFFSET = 8 /* in a block's head */ };
-
-struct part {
-	size_t block, start, end; /* of the block's head; of the part with its lengths */
-	size_t data, data_bytes;  /* PART_ZEROS has no data in the file */
-	bool zeros;
-};
-
-/* The sound parts of a block's payload. */
-static size_t find_parts(const uint8_t *bytes, size_t block, size_t end, struct part *parts, size_t room)
-{
-	struct kmt_bytes in = {.data = (uint8_t *)(uintptr_t)bytes, .used = end, .at = block + KMT_BLOCK_HEADER_BYTES};
-	size_t count = 0;
-	while (in.at < end && count < room) {
-		struct part part = {.block = block, .start = in.at};
-		part.data_bytes = kmt_get_varint(&in);
-		uint8_t mode = kmt_get_u8(&in);
-		part.zeros = mode == PART_ZEROS;
-		uint64_t stored = part.zeros ? 0 : kmt_get_varint(&in);
-		part.data = in.at;
-		bool sound = kmt_get(&in, stored) && (part.zeros ? part.data_bytes <= ZEROS_MAX
-								 : mode == PART_RAW && stored == part.data_bytes);
-		if (!sound)
-			break;
-		part.end = in.at;
-		parts[count++] = part;
-	}
-	return count;
-}
-
-static size_t find_all_parts(const uint8_t *bytes, size_t byte_count, struct part *parts)
-{
-	size_t at = KMT_PREAMBLE_BYTES, count = 0;
-	while (byte_count >= at && byte_count - at >= KMT_BLOCK_HEADER_BYTES) {
-		struct kmt_block_header header;
-		uint64_t checksum;
-		kmt_block_header_decode(&header, &checksum, bytes + at);
-		size_t end = at + KMT_BLOCK_HEADER_BYTES + header.stored_bytes;
-		if (end > byte_count)
-			break;
-		count += find_parts(bytes, at, end, parts + count, PARTS_MAX - count);
-		at = end;
-	}
-	return count;
-}
-
-/* The file with another content of the part into `made`. */
-static void replace_part(const uint8_t *bytes, size_t byte_count, const struct part *part, const uint8_t *data,
-			 size_t data_bytes)
-{
-	made.used = 0;
-	made.bad = false;
-	kmt_put(&made, bytes, part->start);
-	kmt_put_varint(&made, data_bytes);
-	kmt_put_u8(&made, PART_RAW);
-	kmt_put_varint(&made, data_bytes);
-	kmt_put(&made, data, data_bytes);
-	KML_CHECK(!made.bad, "memory exhausted");
-	struct kmt_block_header header;
-	uint64_t checksum;
-	kmt_block_header_decode(&header, &checksum, made.data + part->block);
-	header.stored_bytes += (uint32_t)(made.used - part->end);
-	uint32_t stored_bytes = htole32(header.stored_bytes);
-	memcpy(made.data + part->block + STORED_BYTES_OFFSET, &stored_bytes, sizeof stored_bytes);
-	kmt_put(&made, bytes + part->end, byte_count - part->end);
-}
-
-size_t kmt_mutate_loose(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t seed, mutate_bytes *mutate)
-{
-	struct part parts[PARTS_MAX];
-	size_t count = byte_count > 0 && bytes[0] == KMT_LOOSE ? find_all_parts(bytes, byte_count, parts) : 0;
-	if (count == 0 || seed % WHOLE_FILE_ONE_IN == 0)
-		return mutate(bytes, byte_count, byte_max);
-	const struct part *part = &parts[seed / WHOLE_FILE_ONE_IN % count];
-	size_t room = part->data_bytes + (byte_max > byte_count ? byte_max - byte_count : 0) + 1;
-	uint8_t *data = calloc(1, room);
-	KML_CHECK(data, "memory exhausted");
-	if (!part->zeros)
-		memcpy(data, bytes + part->data, part->data_bytes);
-	size_t data_bytes = mutate(data, part->data_bytes, room);
-	replace_part(bytes, byte_count, part, data, data_bytes);
-	free(data);
-	if (made.used > byte_max)
-		return byte_count;
-	memcpy(bytes, made.data, made.used);
-	return made.used;
 }

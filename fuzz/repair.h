@@ -20,14 +20,6 @@ struct repaired {
 	size_t byte_count;
 };
 struct repaired kmt_repair(const uint8_t *bytes, size_t byte_count);
-/* Changes bytes in place, with room for byte_max; their new number. libFuzzer's LLVMFuzzerMutate is one. */
-typedef size_t mutate_bytes(uint8_t *bytes, size_t byte_count, size_t byte_max);
-/*
- * One part of a loose file is changed as by `mutate`, and the lengths around it are set right: a byte more or less in a
- * column would else be a damaged file and no more. Now and then, or where the file has no sound part, it is `mutate` of
- * the whole. Same seed, same part. O(bytes).
- */
-size_t kmt_mutate_loose(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t seed, mutate_bytes *mutate);
 /* A whole .kmt as a loose one; no bytes when it is damaged. */
 struct repaired kmt_loosen(const uint8_t *bytes, size_t byte_count);
 

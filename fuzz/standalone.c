@@ -18,6 +18,7 @@
 #include "fuzz/feedback.h"
 #include "fuzz/differential.h"
 #include "fuzz/harness.h"
+#include "fuzz/naive.h"
 #include "fuzz/program.h"
 #include "fuzz/seeds.h"
 #include "kmemlab/support/output.h"
@@ -43,6 +44,7 @@ static const char usage[] =
 	"  --random SEED [--runs N] [--seconds S] [--artifact FILE]\n"
 	"                                uniformly random bytes, no feedback: the blind baseline; exit status 1: "
 	"found\n"
+	"  --naive SEED ...              as --random, of a stack: uniformly random events, artifacts as .ops\n"
 	"  --speed [SECONDS]             executions a second, by processor time, on random programs: of 1 to 128 "
 	"operations,\n"
 	"                                all numbers alike; and of 128 (parsers: on their seeds); of all targets "
@@ -58,6 +60,7 @@ struct shared {
 	volatile uint64_t executions;
 	volatile size_t byte_count;
 	volatile uint64_t elapsed_ns;
+	volatile uint64_t state; /* the random numbers that the last naive program was drawn from */
 	uint8_t bytes[PARSER_BYTES_MAX];
 };
 
@@ -308,23 +311,44 @@ static int run_stable(char **paths, int count)
 /* ------------------------------------------------------------------------------------------------ the baseline */
 
 struct baseline {
+	bool is_naive;
 	uint64_t seed, runs;
 	double seconds;
 	const char *artifact;
 };
 
-/* No feedback, no structure: lengths and bytes are uniform. The limit is processor time, as of --speed. */
-static void run_blind(struct shared *shared, const struct baseline *baseline)
+/* No structure: lengths and bytes are uniform. */
+static void run_random_bytes(struct shared *shared, uint64_t *state)
 {
 	size_t byte_max = fuzz_target_takes_programs(fuzz_chosen()) ? PROGRAM_BYTES_MAX : PARSER_BYTES_MAX;
+	shared->byte_count = random_below(state, byte_max + 1);
+	random_bytes(state, shared->bytes, shared->byte_count);
+	LLVMFuzzerTestOneInput(shared->bytes, shared->byte_count);
+}
+
+static void run_naive(struct shared *shared, uint64_t *state)
+{
+	static struct program program;
+	static struct program_outcome outcome;
+	struct kml_error error;
+	shared->state = *state;
+	naive_program(&program, fuzz_chosen()->stack, state);
+	if (program_run(&program, &outcome, &error) && outcome.failed)
+		fuzz_found(outcome.oracle, "%s", outcome.error.text);
+}
+
+/* No feedback. The limit is processor time, as of --speed. */
+static void run_blind(struct shared *shared, const struct baseline *baseline)
+{
 	uint64_t state = baseline->seed, start_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	uint64_t limit_ns = baseline->seconds > 0 ? (uint64_t)(baseline->seconds * 1e9) : UINT64_MAX;
 
 	while (shared->executions < baseline->runs && shared->elapsed_ns < limit_ns) {
-		shared->byte_count = random_below(&state, byte_max + 1);
-		random_bytes(&state, shared->bytes, shared->byte_count);
 		shared->executions++;
-		LLVMFuzzerTestOneInput(shared->bytes, shared->byte_count);
+		if (baseline->is_naive)
+			run_naive(shared, &state);
+		else
+			run_random_bytes(shared, &state);
 		if (shared->executions % CLOCK_EVERY == 0)
 			shared->elapsed_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID) - start_ns;
 	}
@@ -341,13 +365,36 @@ static bool write_file(const char *path, const uint8_t *bytes, size_t count)
 	return done;
 }
 
-static int run_random(char **words, int count)
+static bool write_naive(const char *path, uint64_t state)
 {
-	struct baseline baseline = {.runs = UINT64_MAX};
+	struct program program = {0};
+	FILE *file = fopen(path, "w");
+	naive_program(&program, fuzz_chosen()->stack, &state);
+	bool done = file && program_print(&program, file);
+	if (file && fclose(file) != 0)
+		done = false;
+	if (!done)
+		fprintf(stderr, "kmemlab-fuzz: %s: cannot be written: %s\n", path, strerror(errno));
+	program_free(&program);
+	return done;
+}
+
+static bool write_found(const struct baseline *baseline, const struct shared *shared)
+{
+	return baseline->is_naive ? write_naive(baseline->artifact, shared->state)
+				  : write_file(baseline->artifact, shared->bytes, shared->byte_count);
+}
+
+static int run_baseline(bool is_naive, char **words, int count)
+{
+	const char *name = is_naive ? "naive" : "random";
+	struct baseline baseline = {.is_naive = is_naive, .runs = UINT64_MAX};
 	struct shared *shared = share();
 
 	if (count == 0)
-		return complain("needs a seed", "--random");
+		return complain("needs a seed", name);
+	if (is_naive && fuzz_chosen()->kind != FUZZ_STACK)
+		return complain("is for stacks", name);
 	baseline.seed = strtoull(words[0], NULL, 0);
 	for (int i = 1; i + 1 < count; i += 2) {
 		if (strcmp(words[i], "--runs") == 0)
@@ -362,7 +409,7 @@ static int run_random(char **words, int count)
 	if (count % 2 == 0)
 		return complain("needs a value", words[count - 1]);
 	if (baseline.runs == UINT64_MAX && baseline.seconds <= 0)
-		return complain("needs --runs or --seconds", "--random");
+		return complain("needs --runs or --seconds", name);
 	uint64_t start_ns = now_ns(CLOCK_MONOTONIC);
 	pid_t child = start_child();
 	if (child == 0) {
@@ -370,10 +417,10 @@ static int run_random(char **words, int count)
 		_exit(0);
 	}
 	bool found = !ended_well(child);
-	printf("%s: random: seed %llu: %llu executions in %.3f s: %s\n", fuzz_chosen()->name,
+	printf("%s: %s: seed %llu: %llu executions in %.3f s: %s\n", fuzz_chosen()->name, name,
 	       (unsigned long long)baseline.seed, (unsigned long long)shared->executions,
 	       (double)(now_ns(CLOCK_MONOTONIC) - start_ns) / 1e9, found ? "found" : "nothing found");
-	if (found && baseline.artifact && !write_file(baseline.artifact, shared->bytes, shared->byte_count))
+	if (found && baseline.artifact && !write_found(&baseline, shared))
 		return EXIT_USAGE;
 	return found ? EXIT_FOUND : 0;
 }
@@ -566,8 +613,8 @@ int fuzz_standalone(int argument_count, char **arguments)
 		return fputs(usage, stdout) == EOF;
 	if (!fuzz_chosen())
 		return complain("no such target or option", word);
-	if (strcmp(word, "--random") == 0)
-		return run_random(rest, rest_count);
+	if (strcmp(word, "--random") == 0 || strcmp(word, "--naive") == 0)
+		return run_baseline(word[2] == 'n', rest, rest_count);
 	if (strcmp(word, "--program") == 0)
 		return run_programs(rest, rest_count);
 	if (strcmp(word, "--keep-going") == 0)

@@ -191,7 +191,7 @@ void zone_merge_again(struct zone *zone, uint64_t page)
 	if (first->state != ZONE_FREE || order < zone->rules.page_block_order)
 		return;
 	remove_free(zone, page);
-	zone->free_pages -= 1ull << order;
+	zone->free_pages -= KML_PLANTED(zone_merge_again_counts_twice) ? 0 : 1ull << order;
 	kml_arena_take(zone->arena, page << zone->page_shift, 1ull << order << zone->page_shift);
 	zone_free_block(zone, page, order, type, false);
 }

@@ -205,7 +205,7 @@ enum kml_status object_cache_close(struct kml_heap *base, uint32_t index)
 	}
 	cache->users--;
 	heap->caches[index] = NULL;
-	if (cache->index == index) /* another user gives it its index */
+	if (cache->index == index && !KML_PLANTED(object_merge_index_stale)) /* another user gives it its index */
 		for (uint32_t i = 0; i < cache_limit(heap); i++)
 			if (heap->caches[i] == cache) {
 				cache->index = i;

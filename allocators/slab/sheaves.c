@@ -187,7 +187,7 @@ static bool replace_empty_main(struct slub_cache *cache, struct sheaves_cpu *cpu
 	if (request->flags & KML_ATOMIC)
 		return false;
 	struct sheaf *filled = cpu->spare ? cpu->spare : get_empty_sheaf(sheaves);
-	cpu->spare = NULL;
+	cpu->spare = KML_PLANTED(sheaf_spare_dangles) ? cpu->spare : NULL;
 	if (!filled)
 		return false;
 	refill_sheaf(cache, filled, request, status);
@@ -217,7 +217,7 @@ uint64_t sheaves_take(struct slub_cache *cache, const struct kml_request *reques
 static bool replace_full_main(struct slub_cache *cache, struct sheaves_cpu *cpu, uint16_t index)
 {
 	struct sheaves *sheaves = cache->sheaves;
-	if (cpu->spare && cpu->spare->size < sheaves->capacity) {
+	if (cpu->spare && cpu->spare->size < sheaves->capacity + KML_PLANTED(sheaf_swaps_full)) {
 		swap_sheaves(cpu);
 		return true;
 	}

@@ -457,7 +457,7 @@ static void flush(struct kmem_cache *cache, struct array_cache *array, uint16_t 
 	struct array_cache *shared = shared_array(cache);
 	uint32_t room = shared ? shared->limit - shared->avail : 0;
 	if (room > 0) {
-		if (count > room)
+		if (count > room && !KML_PLANTED(slab_flush_overruns_shared))
 			count = room;
 		memcpy(shared->entry + shared->avail, array->entry, count * sizeof *array->entry);
 		shared->avail += count;
@@ -471,7 +471,7 @@ static void flush(struct kmem_cache *cache, struct array_cache *array, uint16_t 
 static void drain_array(struct kmem_cache *cache, struct array_cache *array, bool all, uint16_t cpu)
 {
 	uint32_t count = all ? array->avail : (array->limit + 4) / 5;
-	if (count > array->avail)
+	if (count > array->avail && !KML_PLANTED(slab_reap_beyond_avail))
 		count = (array->avail + 1) / 2;
 	free_block(cache, array->entry, count, cpu);
 	drop_oldest(array, count);

@@ -218,7 +218,7 @@ static void put_cpu_partial(struct slub_cache *cache, struct slab *slab, uint16_
 		full_list = take_cpu_partials(cpu);
 	push_cpu_partial(cpu, slab, index);
 	count(cache, SLUB_CPU_PARTIAL_FREE);
-	if (!full_list)
+	if (!full_list || KML_PLANTED(slub_cpu_partial_dropped))
 		return;
 	count(cache, SLUB_CPU_PARTIAL_DRAIN);
 	unfreeze_partials(cache, full_list, index);
@@ -663,7 +663,7 @@ static void shrink_node(struct slub_cache *cache)
 		next = slab_list_next(&cache->partial, slab);
 		uint32_t free_objects = slab->objects - slab->in_use;
 		bool is_empty = slab->in_use == 0;
-		if (!is_empty && free_objects > SHRINK_PROMOTE_MAX)
+		if (!is_empty && free_objects > SHRINK_PROMOTE_MAX + KML_PLANTED(slub_promote_off_by_one))
 			continue;
 		remove_partial(cache, slab);
 		slab_list_add_head(is_empty ? &unwanted : &promoted[free_objects - 1], slab);

@@ -497,7 +497,8 @@ static void update_cache(struct solaris_cache *cache)
 	cache->contention_before = cache->contention;
 	cache->has_contention_pause = false;
 	if (resizes) {
-		purge(cache);
+		if (!KML_PLANTED(solaris_resize_keeps_magazines))
+			purge(cache);
 		cache->rounds = magazine_types[++cache->type].rounds;
 		cache->has_contention_pause = true;
 	} else if (config->reap) {

@@ -219,7 +219,8 @@ static bool find_place(const struct object_heap *heap, struct area *area, uint64
 	for (*index = 0; *index <= areas->count; ++*index) {
 		const struct area *next = *index < areas->count ? areas->areas[*index] : NULL;
 		area->address = align_up(start, align_bytes);
-		if (area->address + area->size_bytes + heap->page_bytes <= (next != NULL ? next->address : end))
+		uint64_t guard_bytes = KML_PLANTED(vmalloc_gap_without_guard) ? 0 : heap->page_bytes;
+		if (area->address + area->size_bytes + guard_bytes <= (next != NULL ? next->address : end))
 			return true;
 		if (next != NULL)
 			start = next->address + next->size_bytes +

@@ -31,6 +31,41 @@ def dictionary(target):
     return path if path.exists() else None
 
 
+# How an engine is started on a target, by campaigns and by the bench alike. A target is {"name", "kind", "bytes_max"}.
+
+STRUCTURED_PARSERS = ("kmt", "spec")  # those that fuzz/structured.c knows
+
+
+def libfuzzer_words(program, target, seed, artifacts, input_seconds):
+    words = [program, f"-artifact_prefix={artifacts}", f"-timeout={input_seconds}", f"-seed={max(1, seed)}", "-print_final_stats=1"]
+    if target["bytes_max"]:
+        words.append(f"-max_len={target['bytes_max']}")
+    if dictionary(target):
+        words.append(f"-dict={dictionary(target)}")
+    return words
+
+
+def afl_words(program, target, seed, first, output, name, input_seconds):
+    words = ["afl-fuzz", "-i", first, "-o", output, "-S", name, "-t", f"{1000 * input_seconds}", "-m", "none", "-s", seed % 2**31]
+    if target["bytes_max"]:
+        words += ["-G", target["bytes_max"]]
+    if dictionary(target):
+        words += ["-x", dictionary(target)]
+    return [*words, "--", program]
+
+
+def afl_environment(target, mutator):
+    """In containers: no cpu governor, no binding to cpus, core dumps as the host has them. In scripts: no screen. Operations
+    are trimmed when a find is minimised, not while there is something to look for."""
+    environment = {name: "1" for name in ("AFL_SKIP_CPUFREQ", "AFL_NO_AFFINITY", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES", "AFL_NO_UI",
+                                          "AFL_DISABLE_TRIM", "AFL_FAST_CAL")}
+    if target["kind"] != "parser" or target["name"] in STRUCTURED_PARSERS:
+        environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(mutator)
+    if target["kind"] != "parser":
+        environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
+    return environment
+
+
 def content_hash(path):
     with open(path, "rb") as stream:
         return hashlib.sha1(stream.read()).hexdigest()
@@ -133,12 +168,8 @@ class LibFuzzer(Session):
 
     def command(self):
         seed = (self.settings.seed + 1000003 * self.worker + self.settings.sessions) % 2**31
-        command = [self.settings.build.path("kmemlab-fuzz"), f"-artifact_prefix={self.folder.artifacts}/", f"-timeout={INPUT_SECONDS_MAX}",
-                   f"-rss_limit_mb={MEMORY_MB_MAX}", f"-seed={max(1, seed)}", "-print_final_stats=1", "-print_funcs=0", "-reload=1"]
-        if self.target["bytes_max"]:
-            command.append(f"-max_len={self.target['bytes_max']}")
-        if dictionary(self.target):
-            command.append(f"-dict={dictionary(self.target)}")
+        command = libfuzzer_words(self.settings.build.path("kmemlab-fuzz"), self.target, seed, f"{self.folder.artifacts}/", INPUT_SECONDS_MAX)
+        command += [f"-rss_limit_mb={MEMORY_MB_MAX}", "-print_funcs=0", "-reload=1"]
         return command + [self.folder.queue, self.folder.corpus]
 
     def environment(self):
@@ -200,23 +231,14 @@ class Afl(Session):
                     number += 1
 
     def command(self):
-        command = ["afl-fuzz", "-i", self._handed_over(), "-o", self.folder.afl, "-S", self.name, "-t", f"{1000 * INPUT_SECONDS_MAX}",
-                   "-s", (self.settings.seed + self.worker) % 2**31]
-        if self.target["bytes_max"]:
-            command += ["-G", self.target["bytes_max"]]
-        if dictionary(self.target):
-            command += ["-x", dictionary(self.target)]
-        return command + ["--", self.settings.afl_build.path("kmemlab-fuzz")]
+        return afl_words(self.settings.afl_build.path("kmemlab-fuzz"), self.target, self.settings.seed + self.worker, self._handed_over(),
+                         self.folder.afl, self.name, INPUT_SECONDS_MAX)
 
     def environment(self):
-        environment = self.settings.environment(self.target)
-        # In containers: no cpu governor, no binding to cpus, core dumps as the host has them. In scripts: no screen.
-        environment.update({name: "1" for name in ("AFL_SKIP_CPUFREQ", "AFL_NO_AFFINITY", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES",
-                                                   "AFL_NO_UI", "AFL_AUTORESUME", "AFL_IMPORT_FIRST", "AFL_IGNORE_UNKNOWN_ENVS")})
+        environment = {**self.settings.environment(self.target),
+                       **afl_environment(self.target, self.settings.afl_build.path("libkmemlab-mutator.so")),
+                       **{name: "1" for name in ("AFL_AUTORESUME", "AFL_IMPORT_FIRST", "AFL_IGNORE_UNKNOWN_ENVS")}}
         environment.update({"AFL_SYNC_TIME": "1", "AFL_FORKSRV_INIT_TMOUT": "60000"})
-        if self.target["bytes_max"]:
-            environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(self.settings.afl_build.path("libkmemlab-mutator.so"))
-            environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
         if self.settings.plugin:
             environment["AFL_IGNORE_PROBLEMS"] = "1"  # the plugin may have coverage of its own, loaded late
         return environment

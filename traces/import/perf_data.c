@@ -243,7 +243,8 @@ static const struct attr *attr_of(struct perf_data *perf, const struct cursor *b
 {
 	if (perf->attr_count > 0 && perf->attrs_alike)
 		return &perf->attrs[0];
-	if (left(body) < sizeof(uint64_t) || perf->id_count == 0)
+	bool is_short = left(body) < sizeof(uint64_t) && !KML_PLANTED(perf_identifier_unchecked);
+	if (is_short || perf->id_count == 0)
 		return NULL;
 	if (!perf->ids_sorted) {
 		qsort(perf->ids, perf->id_count, sizeof *perf->ids, compare_ids);
@@ -466,7 +467,8 @@ static bool add_sample(struct perf_data *perf, struct cursor body, uint64_t offs
 		return kml_fail(error, "%s: the samples carry no time: record with `perf record -T`", perf->name);
 	struct raw_event event = RAW_EVENT_INIT;
 	enum tracepoint_status status = tracepoints_decode(perf->tracepoints, sample.raw.at, left(&sample.raw), &event);
-	if (status == TRACEPOINT_EVENT && sample.cpu < KMT_CPUS_MAX) {
+	bool has_cpu = sample.cpu < KMT_CPUS_MAX || KML_PLANTED(perf_sample_cpu_unchecked);
+	if (status == TRACEPOINT_EVENT && has_cpu) {
 		event.time_ns = perf->last_time_ns = sample.time_ns;
 		event.cpu = (uint16_t)sample.cpu;
 		int32_t node = tracepoints_node(perf->tracepoints);

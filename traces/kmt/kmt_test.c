@@ -450,6 +450,23 @@ static void test_events_in_memory(void **state)
 	free(stream.events);
 }
 
+/* A program without operations, the first that a fuzzer runs: NULL + 0 is undefined (clang's UBSan says so, not gcc's).
+ */
+static void test_no_events_in_memory(void **state)
+{
+	(void)state;
+	struct kml_error error = {""};
+	struct kmt_item item;
+	struct kmt_reader *memory = kmt_open_events(&plain_origin, NULL, 0, NULL, 0, &error);
+	assert_non_null(memory);
+	assert_int_equal(kmt_reader_totals(memory)->events, 0);
+	for (int pass = 0; pass < 2; pass++) {
+		assert_int_equal(kmt_next(memory, &item, &error), KMT_ITEM_END);
+		assert_true(kmt_rewind(memory, &error));
+	}
+	kmt_close(memory);
+}
+
 /* More different requests than the table of shapes holds. */
 static void test_more_shapes_than_fit(void **state)
 {
@@ -1543,6 +1560,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_frees),
 		cmocka_unit_test(test_random_streams),
 		cmocka_unit_test(test_events_in_memory),
+		cmocka_unit_test(test_no_events_in_memory),
 		cmocka_unit_test(test_more_shapes_than_fit),
 		cmocka_unit_test(test_origin_and_caches),
 		cmocka_unit_test(test_bad_header_refused_by_writer),

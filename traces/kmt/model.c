@@ -122,7 +122,7 @@ static bool recent_push(struct kmt_list *list, uint64_t address)
 		list->recent = malloc(KMT_RECENT * sizeof *list->recent);
 	if (!list->recent)
 		return false;
-	if (list->recent_count == KMT_RECENT)
+	if (list->recent_count == KMT_RECENT + KML_PLANTED(kmt_recent_unbounded))
 		memmove(list->recent, list->recent + 1, --list->recent_count * sizeof *list->recent);
 	list->recent[list->recent_count++] = address;
 	return true;

@@ -360,7 +360,7 @@ static enum kmt_item_kind next_in_memory(void *context, struct kmt_item *item, s
 	uint64_t left = memory->event_count - memory->next;
 	(void)error;
 	if (left == 0)
-		return KMT_ITEM_END;
+		return KMT_ITEM_END; /* where there are none at all, there is nothing to point to */
 	item->events = memory->events + memory->next;
 	item->event_count = left < KMT_BLOCK_EVENTS ? (uint32_t)left : KMT_BLOCK_EVENTS;
 	memory->next += item->event_count;

@@ -1,0 +1,386 @@
+/* mutate_kmt.c - loose .kmt files changed by block, part and field. Cost: O(bytes). */
+#include "fuzz/mutate_kmt.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz/bounds.h"
+#include "fuzz/repair.h"
+#include "kmemlab/support/error.h"
+#include "traces/kmt/format.h"
+
+enum {
+	PARTS_MAX = 256,
+	FIELDS_MAX = 4096,
+	RUN_MAX = 8,             /* fields dropped or repeated at once */
+	BIG_BYTES_MAX = 1 << 16, /* of parts that are made longer */
+	PART_RAW = 0,            /* traces/README.md: how a part is stored */
+	PART_ZEROS = 2,
+	DETAIL_OFFSET = 4, /* in a block's head */
+	STORED_BYTES_OFFSET = 8,
+	NUMBER_BYTES_MAX = 11, /* one more than 64 bits take */
+};
+
+struct mutation {
+	uint8_t *bytes;
+	size_t byte_count, byte_max;
+	uint64_t state; /* of the random numbers */
+	mutate_bytes *mutate;
+};
+
+struct part {
+	uint32_t block_kind;
+	bool zeros;               /* has no data in the file */
+	size_t place;             /* among the parts of its block */
+	size_t block, start, end; /* of the block's head; of the part with its lengths */
+	size_t data, data_bytes;
+};
+
+static size_t below(struct mutation *mutation, size_t count)
+{
+	return (size_t)random_below(&mutation->state, count);
+}
+
+static uint32_t get_u32(const uint8_t *bytes)
+{
+	uint32_t value;
+	memcpy(&value, bytes, sizeof value);
+	return le32toh(value);
+}
+
+static void put_u32(uint8_t *bytes, uint32_t value)
+{
+	value = htole32(value);
+	memcpy(bytes, &value, sizeof value);
+}
+
+/* The number at `*at`, which comes to its end; wrong ones are read as far as they go. */
+static uint64_t read_number(const uint8_t *bytes, size_t end, size_t *at)
+{
+	uint64_t value = 0;
+	for (unsigned shift = 0; *at < end; shift += 7) {
+		uint8_t byte = bytes[(*at)++];
+		value |= shift < 64 ? (uint64_t)(byte & 0x7f) << shift : 0;
+		if (!(byte & 0x80))
+			break;
+	}
+	return value;
+}
+
+static size_t write_number(uint8_t *out, uint64_t value)
+{
+	size_t size = 0;
+	for (; value >= 0x80; value >>= 7)
+		out[size++] = (uint8_t)(value | 0x80);
+	out[size++] = (uint8_t)value;
+	return size;
+}
+
+/* ------------------------------------------------------------------------------------------------ parts */
+
+/* The sound parts of a block's payload. */
+static size_t find_parts(const uint8_t *bytes, size_t block, size_t end, struct part *parts, size_t room)
+{
+	size_t at = block + KMT_BLOCK_HEADER_BYTES, count = 0;
+	while (at < end && count < room) {
+		struct part part = {.block_kind = get_u32(bytes + block), .place = count, .block = block, .start = at};
+		uint64_t data_bytes = read_number(bytes, end, &at);
+		uint8_t mode = at < end ? bytes[at++] : (uint8_t)PART_RAW;
+		part.zeros = mode == PART_ZEROS;
+		uint64_t stored = part.zeros ? 0 : read_number(bytes, end, &at);
+		bool sound = part.zeros ? data_bytes <= BIG_BYTES_MAX : mode == PART_RAW && stored == data_bytes;
+		if (!sound || stored > end - at)
+			break;
+		part.data = at;
+		part.data_bytes = (size_t)data_bytes;
+		part.end = at += stored;
+		parts[count++] = part;
+	}
+	return count;
+}
+
+/* Where the block that begins at `at` ends; 0: there is no whole one. */
+static size_t block_end(const struct mutation *mutation, size_t at)
+{
+	if (mutation->byte_count < at || mutation->byte_count - at < KMT_BLOCK_HEADER_BYTES)
+		return 0;
+	size_t stored = get_u32(mutation->bytes + at + STORED_BYTES_OFFSET);
+	size_t left = mutation->byte_count - at - KMT_BLOCK_HEADER_BYTES;
+	return stored <= left ? at + KMT_BLOCK_HEADER_BYTES + stored : 0;
+}
+
+static size_t find_all_parts(const struct mutation *mutation, struct part *parts)
+{
+	size_t count = 0;
+	for (size_t at = KMT_PREAMBLE_BYTES, end; (end = block_end(mutation, at)); at = end)
+		count += find_parts(mutation->bytes, at, end, parts + count, PARTS_MAX - count);
+	return count;
+}
+
+/* `out_bytes` in place of those from `at` to `end`; nothing where there is no room. */
+static bool splice(struct mutation *mutation, size_t at, size_t end, const uint8_t *out, size_t out_bytes)
+{
+	size_t behind = mutation->byte_count - end;
+	if (out_bytes > mutation->byte_max || at + behind > mutation->byte_max - out_bytes)
+		return false;
+	memmove(mutation->bytes + at + out_bytes, mutation->bytes + end, behind);
+	if (out_bytes)
+		memcpy(mutation->bytes + at, out, out_bytes);
+	mutation->byte_count = at + out_bytes + behind;
+	return true;
+}
+
+/* Another content of a part, its lengths and its block's with it. */
+static void replace_part(struct mutation *mutation, const struct part *part, const uint8_t *data, size_t data_bytes)
+{
+	uint8_t *whole = malloc(data_bytes + 2 * NUMBER_BYTES_MAX);
+	KML_CHECK(whole, "memory exhausted");
+	size_t used = write_number(whole, data_bytes);
+	whole[used++] = PART_RAW;
+	used += write_number(whole + used, data_bytes);
+	if (data_bytes)
+		memcpy(whole + used, data, data_bytes);
+	used += data_bytes;
+	uint32_t stored = get_u32(mutation->bytes + part->block + STORED_BYTES_OFFSET);
+	if (splice(mutation, part->start, part->end, whole, used))
+		put_u32(mutation->bytes + part->block + STORED_BYTES_OFFSET,
+			stored + (uint32_t)(used - (part->end - part->start)));
+	free(whole);
+}
+
+/* ------------------------------------------------------------------------------------------------ fields */
+
+enum field_kind { FIELD_NUMBER, FIELD_BYTE, FIELD_TEXT, FIELD_REST };
+
+struct field {
+	enum field_kind kind;
+	size_t at, bytes;
+};
+
+/* A part as a list of fields, and room to change them. */
+struct list {
+	uint8_t *data;
+	size_t used, room;
+	struct field field[FIELDS_MAX];
+	size_t count;
+};
+
+/* traces/README.md: five texts, five numbers (the last of them a byte), the number of caches; a cache is a text and
+ * eight numbers. */
+static enum field_kind header_field(size_t index)
+{
+	enum { TEXTS = 5, AT_BOOT = 9, CACHES = 11, CACHE_FIELDS = 9 };
+	if (index < CACHES)
+		return index < TEXTS ? FIELD_TEXT : index == AT_BOOT ? FIELD_BYTE : FIELD_NUMBER;
+	return (index - CACHES) % CACHE_FIELDS == 0 ? FIELD_TEXT : FIELD_NUMBER;
+}
+
+static enum field_kind column_field(size_t column, size_t index)
+{
+	enum { NEW_SHAPE = 3, ALLOC_ID = 4, FREE_ID = 5, ADDRESS = 7, SHAPE_FIELDS = 8 };
+	static const enum field_kind shape[SHAPE_FIELDS] = {FIELD_BYTE,   FIELD_BYTE,   FIELD_NUMBER, FIELD_NUMBER,
+							    FIELD_NUMBER, FIELD_NUMBER, FIELD_BYTE,   FIELD_BYTE};
+	if (column == NEW_SHAPE)
+		return shape[index % SHAPE_FIELDS];
+	return column == ALLOC_ID || column == FREE_ID || column == ADDRESS ? FIELD_BYTE : FIELD_NUMBER;
+}
+
+static enum field_kind field_kind(const struct part *part, size_t index)
+{
+	switch (part->block_kind) {
+	case KMT_BLOCK_HEADER:
+		return header_field(index);
+	case KMT_BLOCK_EVENT:
+		return column_field(part->place, index);
+	case KMT_BLOCK_SNAPSHOT:
+		return index == 0 ? FIELD_NUMBER : index == 1 ? FIELD_TEXT : FIELD_REST;
+	default:
+		return FIELD_NUMBER;
+	}
+}
+
+static void find_fields(struct list *list, const struct part *part)
+{
+	size_t at = 0;
+	for (list->count = 0; at < list->used && list->count < FIELDS_MAX; list->count++) {
+		struct field *field = &list->field[list->count];
+		*field = (struct field){.kind = field_kind(part, list->count), .at = at};
+		uint64_t text_bytes = 0;
+		if (field->kind == FIELD_BYTE)
+			at++;
+		else if (field->kind == FIELD_REST)
+			at = list->used;
+		else
+			text_bytes = read_number(list->data, list->used, &at);
+		if (field->kind == FIELD_TEXT)
+			at += text_bytes < list->used - at ? text_bytes : list->used - at;
+		field->bytes = at - field->at;
+	}
+}
+
+/* Bytes in place of fields from `at` to `end`. */
+static void put_fields(struct list *list, size_t at, size_t end, const uint8_t *bytes, size_t byte_count)
+{
+	if (list->used - (end - at) + byte_count > list->room)
+		return;
+	memmove(list->data + at + byte_count, list->data + end, list->used - end);
+	if (byte_count)
+		memcpy(list->data + at, bytes, byte_count);
+	list->used = list->used - (end - at) + byte_count;
+}
+
+static void set_number(struct mutation *mutation, struct list *list, const struct field *field)
+{
+	uint8_t bytes[NUMBER_BYTES_MAX];
+	size_t at = field->at, used;
+	uint64_t value = read_number(list->data, list->used, &at);
+	switch (below(mutation, 8)) {
+	case 0:
+		value += 1 + below(mutation, 4);
+		break;
+	case 1:
+		value -= 1 + below(mutation, 4);
+		break;
+	case 2:
+		value ^= 1ull << below(mutation, 64);
+		break;
+	default:
+		value = number_at_bound(&mutation->state);
+	}
+	used = write_number(bytes, value);
+	/* Longer than it need be, by one or to where no 64 bits reach. */
+	if (below(mutation, 16) == 0) {
+		size_t length = below(mutation, 2) ? sizeof bytes : used + (used < sizeof bytes);
+		bytes[used - 1] |= 0x80;
+		memset(bytes + used, 0x80, length - used);
+		bytes[length - 1] = 0;
+		used = length;
+	}
+	put_fields(list, field->at, field->at + field->bytes, bytes, used);
+}
+
+static void set_text(struct mutation *mutation, struct list *list, const struct field *field)
+{
+	static const uint16_t lengths[] = {0, 1, 2, 31, 32, 63, 64, 127, 128, 254, 255, 256, 257};
+	size_t length = lengths[below(mutation, sizeof lengths / sizeof lengths[0])];
+	uint8_t text[NUMBER_BYTES_MAX + 257];
+	size_t used = write_number(text, length);
+	memset(text + used, "a %/\xff"[below(mutation, 5)], length);
+	put_fields(list, field->at, field->at + field->bytes, text, used + length);
+}
+
+static void set_field(struct mutation *mutation, struct list *list, const struct field *field)
+{
+	switch (field->kind) {
+	case FIELD_NUMBER:
+		set_number(mutation, list, field);
+		return;
+	case FIELD_BYTE:
+		list->data[field->at] =
+			below(mutation, 2) ? (uint8_t)number_at_bound(&mutation->state) : (uint8_t)below(mutation, 256);
+		return;
+	case FIELD_TEXT:
+		set_text(mutation, list, field);
+		return;
+	case FIELD_REST:
+		list->used = field->at + mutation->mutate(list->data + field->at, field->bytes, list->room - field->at);
+	}
+}
+
+static void change_fields(struct mutation *mutation, struct list *list)
+{
+	size_t from = below(mutation, list->count), count = 1 + below(mutation, RUN_MAX);
+	count = count < list->count - from ? count : list->count - from;
+	const struct field *first = &list->field[from], *last = &list->field[from + count - 1],
+			   *other = &list->field[below(mutation, list->count)];
+	uint8_t *copy;
+	switch (below(mutation, 8)) {
+	case 0: /* gone */
+		put_fields(list, first->at, last->at + last->bytes, NULL, 0);
+		return;
+	case 1: /* again, behind another one */
+		copy = malloc(last->at + last->bytes - first->at);
+		KML_CHECK(copy, "memory exhausted");
+		memcpy(copy, list->data + first->at, last->at + last->bytes - first->at);
+		put_fields(list, other->at, other->at, copy, last->at + last->bytes - first->at);
+		free(copy);
+		return;
+	case 2: /* as another one */
+		copy = malloc(other->bytes);
+		KML_CHECK(copy, "memory exhausted");
+		memcpy(copy, list->data + other->at, other->bytes);
+		put_fields(list, first->at, first->at + first->bytes, copy, other->bytes);
+		free(copy);
+		return;
+	default:
+		set_field(mutation, list, first);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------ changes */
+
+/* One part by its fields or, one in four, by its bytes. */
+static void change_part(struct mutation *mutation, const struct part *part)
+{
+	struct list *list = malloc(sizeof *list);
+	KML_CHECK(list, "memory exhausted");
+	list->used = part->data_bytes;
+	list->room = part->data_bytes + (mutation->byte_max - mutation->byte_count) + 1;
+	list->data = calloc(1, list->room);
+	KML_CHECK(list->data, "memory exhausted");
+	if (!part->zeros && list->used)
+		memcpy(list->data, mutation->bytes + part->data, list->used);
+	find_fields(list, part);
+	if (list->count == 0 || below(mutation, 4) == 0)
+		list->used = mutation->mutate(list->data, list->used, list->room);
+	else
+		change_fields(mutation, list);
+	replace_part(mutation, part, list->data, list->used);
+	free(list->data);
+	free(list);
+}
+
+/* The head's detail: how many events there are, of what kind a snapshot is. */
+static void change_detail(struct mutation *mutation, size_t block)
+{
+	uint32_t detail = get_u32(mutation->bytes + block + DETAIL_OFFSET);
+	size_t choice = below(mutation, 3);
+	detail = choice == 0 ? detail + 1 : choice == 1 ? detail - 1 : (uint32_t)number_at_bound(&mutation->state);
+	put_u32(mutation->bytes + block + DETAIL_OFFSET, detail);
+}
+
+/* A whole block goes, or comes again in another place. */
+static void change_block(struct mutation *mutation, const struct part *parts, size_t count)
+{
+	size_t block = parts[below(mutation, count)].block, to = parts[below(mutation, count)].block;
+	size_t end = block_end(mutation, block), choice = below(mutation, 4);
+	if (choice == 0) {
+		change_detail(mutation, block);
+	} else if (choice == 1) {
+		splice(mutation, block, end, NULL, 0);
+	} else {
+		uint8_t *copy = malloc(end - block);
+		KML_CHECK(copy, "memory exhausted");
+		memcpy(copy, mutation->bytes + block, end - block);
+		splice(mutation, to, to, copy, end - block);
+		free(copy);
+	}
+}
+
+size_t kmt_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t seed, mutate_bytes *mutate)
+{
+	struct mutation mutation = {
+		.bytes = bytes, .byte_count = byte_count, .byte_max = byte_max, .state = seed, .mutate = mutate};
+	struct part parts[PARTS_MAX];
+	size_t count = byte_count > 0 && byte_count <= byte_max && bytes[0] == KMT_LOOSE
+			       ? find_all_parts(&mutation, parts)
+			       : 0;
+	if (count == 0 || below(&mutation, 4) == 0)
+		return mutate(bytes, byte_count, byte_max);
+	if (below(&mutation, 8) == 0)
+		change_block(&mutation, parts, count);
+	else
+		change_part(&mutation, &parts[below(&mutation, count)]);
+	return mutation.byte_count;
+}
