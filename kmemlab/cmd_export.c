@@ -73,7 +73,7 @@ static void check_arguments(const struct arguments *arguments, struct argp_state
 		argp_error(state, "name a trace: kmemlab export TRACE -o OUT.csv");
 	if (!arguments->out)
 		argp_error(state, "say where to write: -o OUT.csv or -o OUT.npz");
-	if (strcmp(arguments->out, "-") != 0 && !ends_so(arguments->out, ".csv") && !is_npz(arguments->out))
+	else if (strcmp(arguments->out, "-") != 0 && !ends_so(arguments->out, ".csv") && !is_npz(arguments->out))
 		argp_error(state, "%s: the ending tells no format: .csv or .npz", arguments->out);
 }
 
@@ -194,8 +194,10 @@ static bool write_columns(struct npz *npz, struct kmt_reader *reader, struct kml
 {
 	struct array *array = malloc(sizeof *array);
 	uint64_t events = kmt_reader_totals(reader)->events;
-	bool done = array || kml_fail(error, "memory exhausted");
+	bool done = true;
 
+	if (!array)
+		return kml_fail(error, "memory exhausted");
 	for (int i = 0; done && i < COLUMN_COUNT; i++) {
 		array->npz = npz;
 		array->column = &columns[i];

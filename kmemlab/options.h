@@ -17,8 +17,8 @@ uint64_t kml_option_number(const char *text, uint64_t minimum, uint64_t maximum,
 			   struct argp_state *state);
 /* A fraction as in 0.01, or a percentage as in 1%. */
 double kml_option_ratio(const char *text, const char *what, struct argp_state *state);
-/* The name of a trace in results, part of the names of files: its path without folder and .kmt; of a workload's spec the
- * punctuation is not. */
+/* The name of a trace in results, part of the names of files: its path without folder and .kmt; of a workload's spec
+ * the punctuation is not. */
 void kml_option_trace_name(const char *path, char *name, size_t size);
 /* auto (0 bytes), a size, or - where `smallest` is not NULL - min. */
 void kml_option_arena(const char *text, uint64_t *arena_bytes, bool *smallest, struct argp_state *state);

@@ -44,10 +44,8 @@ struct replay_grants {
 struct replay {
 	struct kmt_reader *reader;
 	const struct replay_tape *tape; /* events to feed instead of the reader's, or NULL */
-	bool bare;                      /* no figures: only what fails */
 	const struct replay_options *options;
 	const struct kmt_cache *caches;
-	uint32_t page_bytes;
 	struct replay_result *result;
 
 	struct kml_arena *arena;
@@ -55,14 +53,16 @@ struct replay {
 	struct kml_heap *heap; /* the top of the stack */
 	const struct kml_allocator *allocator;
 	struct kml_shadow *shadow; /* with --check */
-	bool recorded;             /* KML_TRAIT_RECORDED */
-	bool keeps_blocks;         /* not KML_TRAIT_NO_REUSE */
-	bool takes_objects;        /* objects' rounding is class rounding, not the page layer's */
-	uint16_t request_flags;    /* of enum kml_flag, those that this allocator is given */
-	uint32_t told_ops;         /* bits of enum kmt_op: events that only this stack wants */
+	uint32_t page_bytes;
+	bool bare; /* no figures: only what fails */
+	bool stop;
+	bool recorded;          /* KML_TRAIT_RECORDED */
+	bool keeps_blocks;      /* not KML_TRAIT_NO_REUSE */
+	bool takes_objects;     /* objects' rounding is class rounding, not the page layer's */
+	uint16_t request_flags; /* of enum kml_flag, those that this allocator is given */
+	bool has_settled;       /* a start in mid-life is over */
+	uint32_t told_ops;      /* bits of enum kmt_op: events that only this stack wants */
 
-	/* A start in mid-life. */
-	bool has_settled;
 	uint64_t *surplus; /* by cache: warm objects without an address still to be left out; NULL: none */
 
 	uint64_t tick_ns[KML_STACK_LAYERS]; /* when each layer wants to be told the time */
@@ -80,7 +80,6 @@ struct replay {
 	unsigned __int128 requested_sum, granted_sum, held_sum;
 	double ratio_sum;
 	uint64_t ratio_count, mean_count; /* events after the warm start */
-	bool stop;
 
 	replay_observer *observer;
 	replay_snapshot_observer *snapshot_observer;

@@ -28,16 +28,17 @@ static const struct generator *const table[] = {
 	&generator_vmalloc,
 };
 /* clang-format on */
+enum { GENERATORS = sizeof table / sizeof table[0] };
 
 const struct generator *const *generators(size_t *count)
 {
-	*count = sizeof table / sizeof *table;
+	*count = GENERATORS;
 	return table;
 }
 
 const struct generator *generator_find(const char *name)
 {
-	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+	for (size_t i = 0; i < GENERATORS; i++)
 		if (strcmp(table[i]->name, name) == 0)
 			return table[i];
 	return NULL;

@@ -150,7 +150,7 @@ static void what_needs_no_run_succeeds(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct kml_error error;
-		struct replay_result result;
+		struct replay_result result = {0};
 		const struct replay_options options = {.check = true, .samples = 5, .seed = 1};
 		struct kmt_reader *reader = workload_open("vmalloc:arena=4M,size=256k,rounds=20", NULL, &error);
 		struct kml_spec *spec = kml_spec_parse(cases[i].stack, &error);

@@ -166,6 +166,7 @@ static bool fragmentation(struct generate *generate, void *state)
 	return false;
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): name_ is a function's and a part of a name. */
 #define TEXTBOOK(name_, title_, summary_, start_)                                                                      \
 	const struct generator generator_##name_ = {                                                                   \
 		.name = #name_,                                                                                        \
@@ -188,3 +189,4 @@ TEXTBOOK(pessimistic, "One block of each order and nothing left", "2^order pages
 TEXTBOOK(pathological, "Whittled down, the largest block again and again",
 	 "`order` pages are free in the end, each alone", start_power);
 TEXTBOOK(fragmentation, "Every other page is free", "half of memory is free, no two pages of it together", start_power);
+/* NOLINTEND(bugprone-macro-parentheses) */

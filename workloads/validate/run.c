@@ -71,7 +71,7 @@ static void *share(size_t bytes)
 
 static void collect_checks(struct run *run, const struct validate_plan *plan)
 {
-	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+	for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
 		for (const struct validate_check *check = tables[i]; check->name; check++) {
 			if (!wants(plan, check->section))
 				continue;

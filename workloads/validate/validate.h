@@ -74,9 +74,9 @@ struct validate_check {
 	const char *section; /* "rounding" */
 	const char *name;
 	uint32_t rows_max;
+	uint32_t values; /* doubles that a job leaves */
 	/* 0 jobs: `conclude` does it all, in a process of its own. */
 	uint32_t (*job_count)(const struct validate_options *options);
-	uint32_t values; /* doubles that a job leaves */
 	bool (*job)(const struct validate_options *options, uint32_t job, double *values, struct kml_error *error);
 	/* `values`: job after job. */
 	void (*conclude)(const struct validate_options *options, const double *values, struct validate_rows *rows);
