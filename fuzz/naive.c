@@ -109,14 +109,28 @@ static bool naive_event(const struct program_setup *setup, struct kmt_event *eve
 	}
 }
 
+/* Every tester's array of pointers: a place that is taken is not taken again. Whether it was granted is not known. */
+static bool is_possible(uint64_t *taken, const struct kmt_event *event)
+{
+	uint64_t bit = 1ull << event->object;
+	bool allocates = event->op == KMT_ALLOC || event->op == KMT_PAGE_ALLOC;
+	if (allocates && (*taken & bit))
+		return false;
+	if (allocates)
+		*taken |= bit;
+	if (event->op == KMT_FREE || event->op == KMT_PAGE_FREE)
+		*taken &= ~bit;
+	return true;
+}
+
 void naive_program(struct program *program, const char *stack, uint64_t *state)
 {
 	struct kmt_event event;
-	uint64_t time_ns = 0;
+	uint64_t time_ns = 0, taken = 0;
 	naive_setup(program, stack, 1 + random_below(state, UINT8_MAX));
 	program->event_count = 0;
 	for (uint64_t left = random_below(state, PROGRAM_OPS + 1); left > 0; left--) {
-		if (!naive_event(&program->setup, &event, state))
+		if (!naive_event(&program->setup, &event, state) || !is_possible(&taken, &event))
 			continue;
 		KML_CHECK(program_add(program, &event), "memory exhausted");
 		time_ns += event.op == KMT_MARK ? random_below(state, 16) * STEP_NS : 0;
