@@ -142,10 +142,10 @@ def run_libfuzzer(bench, binary, run, folder):
 
 
 def run_seeds(bench, binary, run, folder):
-    """Each seed for itself, and a byte of zero, which AFL++'s driver runs before all else."""
+    """Each seed for itself, and what AFL++'s driver runs before all else."""
     first = bench.first_inputs(run.bug, folder)
-    with open(os.path.join(first, "zero"), "wb") as stream:
-        stream.write(b"\0")
+    with open(os.path.join(first, "driver"), "wb") as stream:
+        stream.write(engines.AFL_DRIVER_INPUT)
     outcome = Outcome([binary, "--keep-going", first], folder, bench.environment(run.bug), bench.seconds)
     failing = re.search(r"^found: (.*)$", outcome.printed, re.MULTILINE)
     return outcome, number_after(r": (\d+) inputs", outcome.printed), failing and failing.group(1)

@@ -369,19 +369,19 @@ static void change_setup(struct mutation *mutation)
 }
 
 /*
- * A setup of its own. In a swarm of setups some have small caches without flags, some caches that are alike: rules that
- * ask two things of two caches at once are else out of reach.
+ * A setup of its own. In a swarm of setups half have caches without flags, as most of a kernel's are, some small ones,
+ * half caches that are alike: rules that ask two things of two caches at once are else out of reach.
  */
 static void make_setup(struct mutation *mutation)
 {
 	for (size_t i = 0; i < PROGRAM_SETUP_BYTES; i++)
 		mutation->bytes[i] = (uint8_t)next_random(mutation);
-	bool plain = one_in(mutation, 4), small = one_in(mutation, 4);
+	bool plain = one_in(mutation, 2), small = one_in(mutation, 4);
 	for (size_t i = 0; i < PROGRAM_CACHES; i++) {
 		cache_at(mutation, i)[0] %= small ? CACHE_SMALL : 256;
 		cache_at(mutation, i)[1] &= plain ? CACHE_CLOSED : 0xff;
 	}
-	for (size_t left = one_in(mutation, 3) ? PROGRAM_CACHES : 0; left > 0; left--)
+	for (size_t left = one_in(mutation, 2) ? PROGRAM_CACHES : 0; left > 0; left--)
 		change_cache_alike(mutation);
 }
 

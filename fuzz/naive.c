@@ -109,14 +109,48 @@ static bool naive_event(const struct program_setup *setup, struct kmt_event *eve
 	}
 }
 
+/* What every tester keeps: pointers to its objects, where a place that is taken is not taken again - whether it was
+ * granted is not known -, and its open caches. */
+struct places {
+	uint64_t taken, open;
+};
+
+static bool flip(uint64_t *set, uint64_t bit, bool wanted)
+{
+	bool changes = ((*set & bit) != 0) != wanted;
+	*set = wanted ? *set | bit : *set & ~bit;
+	return changes;
+}
+
+static bool is_possible(struct places *places, const struct kmt_event *event)
+{
+	uint64_t object = 1ull << event->object, cache = event->cache == KMT_NO_CACHE ? 0 : 1ull << event->cache;
+	switch ((enum kmt_op)event->op) {
+	case KMT_ALLOC:
+	case KMT_PAGE_ALLOC:
+		return (places->open & cache) == cache && flip(&places->taken, object, true);
+	case KMT_FREE:
+	case KMT_PAGE_FREE:
+		flip(&places->taken, object, false);
+		return true;
+	case KMT_CACHE_OPEN:
+		return flip(&places->open, cache, true);
+	case KMT_CACHE_CLOSE:
+		return flip(&places->open, cache, false);
+	default:
+		return true;
+	}
+}
+
 void naive_program(struct program *program, const char *stack, uint64_t *state)
 {
 	struct kmt_event event;
+	struct places places = {.open = UINT64_MAX};
 	uint64_t time_ns = 0;
 	naive_setup(program, stack, 1 + random_below(state, UINT8_MAX));
 	program->event_count = 0;
 	for (uint64_t left = random_below(state, PROGRAM_OPS + 1); left > 0; left--) {
-		if (!naive_event(&program->setup, &event, state))
+		if (!naive_event(&program->setup, &event, state) || !is_possible(&places, &event))
 			continue;
 		KML_CHECK(program_add(program, &event), "memory exhausted");
 		time_ns += event.op == KMT_MARK ? random_below(state, 16) * STEP_NS : 0;

@@ -333,7 +333,9 @@ static void run_naive(struct shared *shared, uint64_t *state)
 	struct kml_error error;
 	shared->state = *state;
 	naive_program(&program, fuzz_chosen()->stack, state);
-	if (program_run(&program, &outcome, &error) && outcome.failed)
+	if (!program_run(&program, &outcome, &error))
+		fuzz_found("naive", "a program that cannot be run: %s", error.text);
+	if (outcome.failed)
 		fuzz_found(outcome.oracle, "%s", outcome.error.text);
 }
 

@@ -13,6 +13,7 @@
 #include "fuzz/mutate.h"
 #include "fuzz/mutate_kmt.h"
 #include "fuzz/mutate_spec.h"
+#include "fuzz/naive.h"
 #include "fuzz/program.h"
 #include "fuzz/repair.h"
 #include "fuzz/seeds.h"
@@ -57,6 +58,30 @@ static void test_generated_programs(void **state)
 	assert_int_equal(program_generate(NULL, PROGRAM_SETUP_BYTES - 1, 1), 0);
 	/* Uniform bytes: three chances of 1/16 for the flags and less than 1/64 for the size. */
 	assert_true(alike > SEEDS / 32);
+}
+
+/* The naive stress test runs to its end and finds nothing in what is right; and some of what it asks for is granted. */
+static void test_naive_programs(void **state)
+{
+	(void)state;
+	static const char *const stacks[] = {"binary", "slub/binary", "slab/fibonacci", "solaris/binary", "recorded"};
+	static struct program program;
+	static struct program_outcome outcome;
+	struct kml_error error = {""};
+	uint64_t random = 1;
+	for (size_t i = 0; i < sizeof stacks / sizeof stacks[0]; i++) {
+		uint64_t served = 0;
+		for (int run = 0; run < 100; run++) {
+			naive_program(&program, stacks[i], &random);
+			if (!program_run(&program, &outcome, &error) || outcome.failed)
+				fail_msg("%s: %s%s", stacks[i], error.text, outcome.error.text);
+			served += outcome.result.allocations;
+			for (int status = 0; status < KML_STATUS_COUNT; status++)
+				served -= outcome.result.failures[status];
+		}
+		assert_true(served > 100);
+	}
+	program_free(&program);
 }
 
 /* ------------------------------------------------------------------------------------------------ .kmt */
@@ -198,6 +223,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_generated_programs),
+		cmocka_unit_test(test_naive_programs),
 		cmocka_unit_test(test_kmt_stays_whole),
 		cmocka_unit_test(test_kmt_of_any_bytes),
 		cmocka_unit_test(test_specs),

@@ -22,7 +22,7 @@ import finds
 import report
 from books import Books
 from builds import SOURCE, Build, check_tools
-from engines import ENGINES, Folder
+from engines import AFL_DRIVER_INPUT, ENGINES, Folder
 from tools import CampaignError, Terminal, files_in, run, tail
 
 POLL_SECONDS = 0.2
@@ -131,6 +131,7 @@ class Campaign:
         sown = folder.path / "corpus.new"
         self.tool("--write-corpus", "--target", name, sown)
         sown.mkdir(exist_ok=True)
+        finds.write_bytes(sown / "driver", AFL_DRIVER_INPUT)
         entries = [pathlib.Path(entry.path) for entry in files_in(sown)]
         for path, verdict in finds.judge(self.tool, name, entries).items() if entries else ():
             if verdict["failed"]:

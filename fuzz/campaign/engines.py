@@ -33,6 +33,9 @@ def dictionary(target):
 
 # How an engine is started on a target, by campaigns and by the bench alike. A target is {"name", "kind", "bytes_max"}.
 
+# What AFL++'s driver (utils/aflpp_driver, 4.04) runs once in each process, so that first times are not taken for coverage: its
+# two signatures. What fails on it would fail on everything.
+AFL_DRIVER_INPUT = b"##SIG_AFL_PERSISTENT##".ljust(32, b"\0") + b"##SIG_AFL_DEFER_FORKSRV##".ljust(32, b"\0")
 STRUCTURED_PARSERS = ("kmt", "spec")  # those that fuzz/structured.c knows
 
 
