@@ -231,6 +231,7 @@ struct trace {
 	char name[256];
 	char hash[32];
 	struct replay_scan scan;
+	bool is_whole; /* it was read to its end: the scan tells of it */
 	uint64_t events;
 };
 
@@ -286,12 +287,12 @@ static bool scan_trace(struct trace *trace, struct kml_error *error)
 	if (!reader)
 		return false;
 	const char *hash = kmt_reader_hash(reader, error);
-	bool good = hash && replay_scan(reader, &trace->scan, error);
+	trace->is_whole = hash && replay_scan(reader, &trace->scan, error);
 	if (hash)
 		snprintf(trace->hash, sizeof trace->hash, "%s", hash);
 	trace->events = kmt_reader_totals(reader)->events;
 	kmt_close(reader);
-	return good;
+	return trace->is_whole;
 }
 
 static bool look_at_trace(struct plan *plan, uint32_t index, struct kml_error *error)
@@ -371,12 +372,12 @@ static const char *on_backing(struct plan *plan, size_t index, const char *name)
  * recorded. Of a damaged trace nothing is known; its cells tell why. */
 static bool has_work(const struct plan *plan, const struct trace *trace, enum replay_level level)
 {
-	return plan->arguments->levels_given || trace->events == 0 || trace->scan.peak_requested_bytes[level] > 0;
+	return plan->arguments->levels_given || !trace->is_whole || trace->scan.peak_requested_bytes[level] > 0;
 }
 
 static bool tells_places(const struct trace *trace, const struct kml_allocator *allocator)
 {
-	return !(allocator->traits & KML_TRAIT_RECORDED) || trace->events == 0 || trace->scan.recorded_addresses > 0;
+	return !(allocator->traits & KML_TRAIT_RECORDED) || !trace->is_whole || trace->scan.recorded_addresses > 0;
 }
 
 /* Page allocators alone, where objects are fed: only on traces that they can serve in seconds. */
