@@ -57,9 +57,11 @@ static bool parse_slabinfo(char *text, struct slabinfo_line *line)
 	/* No kernel has so many, and sums of them stay in 64 bits. */
 	if (line->slabs > UINT32_MAX || line->pages_per_slab > SLAB_PAGES_MAX)
 		return false;
+	bool has_name = numbers > text; /* else the first number would be taken for it */
 	while (numbers > text && numbers[-1] == ' ')
 		*--numbers = '\0';
-	if (text[0] == '\0' || (!KML_PLANTED(slabinfo_name_unchecked) && strlen(text) >= sizeof line->name))
+	if (!has_name || text[0] == '\0' ||
+	    (!KML_PLANTED(slabinfo_name_unchecked) && strlen(text) >= sizeof line->name))
 		return false;
 	strcpy(line->name, text);
 	return true;
