@@ -250,6 +250,7 @@ static bool feed_alloc(struct replay *replay, const struct kmt_event *event, enu
 	slot->recorded = event->address;
 	slot->is_page = kind == REPLAY_PAGE;
 	slot->is_freed = 0;
+	slot->is_orphan = 0;
 	slot->cache = event->cache;
 	slot->flags = request.flags;
 	slot->address = grant.address;
@@ -308,8 +309,8 @@ static void feed_free(struct replay *replay, const struct kmt_event *event)
 		.cpu = event->cpu,
 		.flags = slot->flags,
 	};
-	if (!slot->is_page && event->cache != KMT_NO_CACHE && slot->cache != KMT_NO_CACHE && replay->cache_open)
-		release.cache = slot->cache;
+	if (!slot->is_page && event->cache != KMT_NO_CACHE && replay->cache_open)
+		release.cache = replay_named_cache(slot);
 	bool misuse =
 		event->address != KMT_NO_ADDRESS && (slot->requested_bytes == 0 || event->address != slot->recorded);
 	if (misuse) {

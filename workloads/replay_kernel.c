@@ -76,16 +76,37 @@ void replay_open_cache(struct replay *replay, uint16_t index, uint64_t slabs_at_
 		(void)replay->allocator->cache_open(replay->heap, index, &cache);
 }
 
+/* A merged cache may be closed under one name while objects of that name live; no other may. */
+static bool may_leave_objects(const struct replay *replay, uint16_t index)
+{
+	struct kml_cache_stats stats = {0};
+	bool has_figures = replay->allocator->cache_stats &&
+			   replay->allocator->cache_stats(replay->heap, index, &stats) && stats.name;
+	return replay->live_blocks > 0 && (!has_figures || stats.live_objects > 0);
+}
+
+static void orphan_objects(struct replay *replay, uint16_t index)
+{
+	uint64_t count = kmt_reader_totals(replay->reader)->objects;
+	for (uint64_t i = 0; i < count; i++)
+		if (replay->slots[i].cache == index)
+			replay->slots[i].is_orphan = 1;
+}
+
 static void close_cache(struct replay *replay, uint16_t index)
 {
 	if (!replay->cache_open[index])
 		return;
+	bool leaves_objects = may_leave_objects(replay, index);
 	enum kml_status status =
 		replay->allocator->cache_close ? replay->allocator->cache_close(replay->heap, index) : KML_OK;
-	if (status == KML_OK)
-		replay->cache_open[index] = false;
-	else
+	if (status != KML_OK) {
 		replay->result->unserved_closes++;
+		return;
+	}
+	replay->cache_open[index] = false;
+	if (leaves_objects)
+		orphan_objects(replay, index);
 }
 
 /* Every layer caches for itself: the top first, what it gives back the next one may give back too. */
@@ -136,7 +157,7 @@ static void tell_rcu_free(struct replay *replay, struct slot *slot, uint16_t cpu
 	slot->is_freed = 0;
 	struct kml_notice notice = {
 		.kind = KML_NOTICE_RCU_FREE,
-		.cache = slot->cache == KMT_NO_CACHE ? KML_NO_CACHE : slot->cache,
+		.cache = replay_named_cache(slot),
 		.cpu = cpu,
 		.count = 1,
 		.address = slot->address,

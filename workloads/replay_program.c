@@ -43,8 +43,8 @@ static uint64_t foreign_address(const struct kml_arena *arena, uint64_t offset)
 /* Another cache than the block's, of an allocator that knows caches. */
 static bool has_wrong_cache(const struct replay *replay, const struct slot *slot, const struct kmt_event *event)
 {
-	return is_live(slot) && !slot->is_page && replay->allocator->cache_open && replay->cache_open &&
-	       event->cache != slot->cache;
+	return is_live(slot) && !slot->is_page && !slot->is_orphan && replay->allocator->cache_open &&
+	       replay->cache_open && event->cache != slot->cache;
 }
 
 /* Where the free goes; false: there is nothing to misuse. */
@@ -205,8 +205,7 @@ static void free_slot(struct replay *replay, struct slot *slot)
 {
 	const struct kml_release release = {
 		.address = slot->address,
-		.cache = slot->is_page || slot->cache == KMT_NO_CACHE || !replay->cache_open ? KML_NO_CACHE
-											     : slot->cache,
+		.cache = slot->is_page || !replay->cache_open ? KML_NO_CACHE : replay_named_cache(slot),
 		.flags = slot->flags,
 	};
 	enum kml_status status = replay_call_free(replay, &release);

@@ -28,8 +28,15 @@ struct slot {
 	uint64_t is_freed : 1; /* by a free of its object, and RCU has not given it back since */
 	uint64_t cache : 16;   /* of its alloc: frees of merged caches name another */
 	uint64_t granted_bytes : 46;
-	uint64_t flags : 16; /* of its request: those of its free */
+	uint64_t flags : 16;    /* of its request: those of its free */
+	uint64_t is_orphan : 1; /* its cache was closed while it lived: a merged one stays for its other users */
 };
+
+/* The cache that a free of it names. The index of an orphan's may be another cache by now. */
+static inline uint32_t replay_named_cache(const struct slot *slot)
+{
+	return slot->cache == KMT_NO_CACHE || slot->is_orphan ? KML_NO_CACHE : slot->cache;
+}
 
 /* Memory taken by KMT_EXHAUST: it has no ids. */
 struct replay_grant {
