@@ -71,16 +71,10 @@ static const struct {
 };
 
 enum {
-	OPTION_LEVEL = 256,
-	OPTION_ARENA,
-	OPTION_MIN,
+	OPTION_MIN = KML_OPTION_OWN,
 	OPTION_NO_MIN,
 	OPTION_SAMPLES,
-	OPTION_SEED,
-	OPTION_CHECK,
 	OPTION_TIMING,
-	OPTION_NO_FIGURES,
-	OPTION_PLUGIN,
 };
 
 struct arguments {
@@ -91,33 +85,33 @@ struct arguments {
 	enum replay_level levels[REPLAY_LEVELS];
 	uint32_t level_count;
 	bool levels_given;
-	const char *out;
 	uint32_t jobs;
 	uint32_t timing_rounds;
 	struct replay_options options;
-	bool wants_smallest, in_smallest, no_figures;
+	bool wants_smallest, in_smallest;
+	struct kml_answer answer;
 };
 
 static const struct argp_option options[] = {
 	{"trace", 't', "TRACE", 0, "A trace (may be repeated, or given without --trace; default: the shipped ones)", 0},
 	{"allocator", 'a', "SPEC", 0, "A stack (may be repeated; default: every registered allocator)", 0},
-	{"level", OPTION_LEVEL, "LEVEL,...", 0, "Which events to feed: all, objects, pages (default all,pages)", 0},
+	{"level", KML_OPTION_LEVEL, "LEVEL,...", 0, "Which events to feed: all, objects, pages (default all,pages)", 0},
 	{"out", 'o', "FOLDER", 0, "Where the results go (default results/TIME); an earlier run there is replaced", 0},
-	{"arena", OPTION_ARENA, "auto|SIZE|min", 0,
+	{"arena", KML_OPTION_ARENA, "auto|SIZE|min", 0,
 	 "Size of the arena: twice the recorded peak (default), a size such as 64M, or the smallest that does", 0},
 	{"min", OPTION_MIN, NULL, 0, "Look for the smallest arena of each cell (the default)", 0},
 	{"no-min", OPTION_NO_MIN, NULL, 0, "Do not: some ten times faster", 0},
 	{"samples", OPTION_SAMPLES, "N", 0, "Samples of each cell, evenly spaced in events (default 100)", 0},
-	{"seed", OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
-	{"check", OPTION_CHECK, NULL, 0, "Check every answer against a shadow model: a failure makes the cell invalid",
-	 0},
+	{"seed", KML_OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
+	{"check", KML_OPTION_CHECK, NULL, 0,
+	 "Check every answer against a shadow model: a failure makes the cell invalid", 0},
 	{"timing", OPTION_TIMING, "N", OPTION_ARG_OPTIONAL,
 	 "Afterwards measure times alone and in N rounds (default 5), one stack after the other in each; the median "
 	 "counts",
 	 0},
 	{"jobs", 'j', "N", 0, "Cells at a time (default: one a cpu)", 0},
-	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "CSV files and the summary table only", 0},
-	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{"no-figures", KML_OPTION_NO_FIGURES, NULL, 0, "CSV files and the summary table only", 0},
+	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
 
@@ -169,17 +163,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case 'a':
 		append(arguments->specs, &arguments->spec_count, value, "allocators", state);
 		return 0;
-	case 'o':
-		arguments->out = value;
-		return 0;
 	case 'j':
 		arguments->jobs = (uint32_t)kml_option_number(value, 1, 1024, "jobs", state);
 		return 0;
-	case OPTION_LEVEL:
+	case KML_OPTION_LEVEL:
 		parse_levels(value, arguments, state);
-		return 0;
-	case OPTION_ARENA:
-		kml_option_arena(value, &arguments->options.arena_bytes, &arguments->in_smallest, state);
 		return 0;
 	case OPTION_MIN:
 	case OPTION_NO_MIN:
@@ -188,22 +176,13 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_SAMPLES:
 		arguments->options.samples = (uint32_t)kml_option_number(value, 1, 1000000, "samples", state);
 		return 0;
-	case OPTION_SEED:
-		arguments->options.seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
-		return 0;
-	case OPTION_CHECK:
-		arguments->options.check = true;
-		return 0;
 	case OPTION_TIMING:
 		arguments->timing_rounds = value ? (uint32_t)kml_option_number(value, 1, 99, "timing", state) : 5;
 		return 0;
-	case OPTION_NO_FIGURES:
-		arguments->no_figures = true;
-		return 0;
-	case OPTION_PLUGIN:
-		kml_option_plugin(value, state);
-		return 0;
 	default:
+		if (kml_option_replay(key, value, &arguments->options, &arguments->in_smallest, state) ||
+		    kml_option_answer(key, value, &arguments->answer))
+			return 0;
 		return ARGP_ERR_UNKNOWN;
 	}
 }
@@ -491,7 +470,7 @@ static bool may_replace(const char *path, struct kml_error *error)
 
 static bool prepare_folders(struct plan *plan, struct kml_error *error)
 {
-	const char *out = plan->arguments->out;
+	const char *out = plan->arguments->answer.out;
 	char automatic[128], parent[3072];
 	if (!out) {
 		struct tm now;
@@ -916,13 +895,8 @@ static bool write_manifest(const struct plan *plan, struct kml_error *error)
 
 static void analyse(const struct plan *plan)
 {
-	bool wants_figures = !plan->arguments->no_figures;
-	if (wants_figures && (kml_run_script("run", "figures.py", plan->out, true) != 0 ||
-			      kml_run_script("run", "classics.py", plan->out, true) != 0))
-		fprintf(stderr,
-			"kmemlab run: no figures (python3-matplotlib and python3-pandas make them); the CSV files are "
-			"in %s\n",
-			plan->out);
+	if (!plan->arguments->answer.no_figures && kml_draw_figures("run", "figures.py", plan->out))
+		kml_draw_figures("run", "classics.py", plan->out);
 	if (!interrupted && kml_run_script("run", "summary.py", plan->out, false) != 0)
 		fprintf(stderr, "kmemlab run: no summary table; the CSV files are in %s\n", plan->out);
 }
