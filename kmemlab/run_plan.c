@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
@@ -12,6 +11,7 @@
 #include "kmemlab/scripts.h"
 #include "kmemlab/support/error.h"
 #include "workloads/generate/generate.h"
+#include "workloads/jobs.h"
 
 #define ANY_LEVEL (1u << REPLAY_ALL | 1u << REPLAY_OBJECTS | 1u << REPLAY_PAGES)
 #define OBJECT_LEVELS (1u << REPLAY_ALL | 1u << REPLAY_OBJECTS)
@@ -190,12 +190,6 @@ static void add_default_cells(struct run_plan *plan, const struct run_trace *tra
 	}
 }
 
-static void *shared(size_t bytes)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 static bool make_cells(struct run_plan *plan, struct kml_error *error)
 {
 	const struct run_arguments *arguments = plan->arguments;
@@ -207,8 +201,8 @@ static bool make_cells(struct run_plan *plan, struct kml_error *error)
 	plan->cells = calloc(most, sizeof *plan->cells);
 	plan->faults = calloc(most, sizeof *plan->faults);
 	plan->stacks = calloc(registered, sizeof *plan->stacks);
-	plan->reports = shared(most * sizeof *plan->reports);
-	plan->round_ns = shared(most * rounds * sizeof *plan->round_ns);
+	plan->reports = jobs_share(most * sizeof *plan->reports);
+	plan->round_ns = jobs_share(most * rounds * sizeof *plan->round_ns);
 	if (!plan->cells || !plan->faults || !plan->stacks || !plan->reports || !plan->round_ns)
 		return kml_fail(error, "out of memory for %zu cells", most);
 	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): run_plan_free frees the traces */
