@@ -43,14 +43,6 @@ void program_decode(struct program *program, const char *stack, const uint8_t *b
 	}
 }
 
-static bool same_event(const struct kmt_event *a, const struct kmt_event *b)
-{
-	return a->time_ns == b->time_ns && a->address == b->address && a->size_bytes == b->size_bytes &&
-	       a->granted_bytes == b->granted_bytes && a->object == b->object && a->cache == b->cache &&
-	       a->cpu == b->cpu && a->flags == b->flags && a->op == b->op && a->order == b->order &&
-	       a->align_log2 == b->align_log2;
-}
-
 /* The stack's layers, without parameters. */
 static void name_layers(const char *stack, char *names, size_t room)
 {
@@ -102,7 +94,7 @@ bool program_encode(const struct program *program, uint8_t *bytes, size_t *byte_
 		if (guessed)
 			decode_op(&decoder, op);
 		trial.events = NULL;
-		if (!guessed || trial.event_count != 1 || !same_event(&meant[0], &program->events[i]))
+		if (!guessed || trial.event_count != 1 || !kmt_same_event(&meant[0], &program->events[i]))
 			return false;
 	}
 	*byte_count = (size_t)(op - bytes);

@@ -137,16 +137,6 @@ static void print_report(const struct kmt_snapshot *snapshot, bool quiet)
 		fprintf(stderr, "%s\n", snapshot->text);
 }
 
-static bool write_item(struct kmt_writer *writer, const struct kmt_item *item, struct kml_error *error)
-{
-	if (item->kind == KMT_ITEM_SNAPSHOT)
-		return kmt_write_snapshot(writer, item->snapshot, error);
-	for (uint32_t i = 0; i < item->event_count; i++)
-		if (!kmt_write_event(writer, &item->events[i], error))
-			return false;
-	return true;
-}
-
 static bool copy_items(struct kmt_reader *reader, struct kmt_writer *writer, bool quiet, struct kml_error *error)
 {
 	struct kml_progress progress;
@@ -158,7 +148,7 @@ static bool copy_items(struct kmt_reader *reader, struct kmt_writer *writer, boo
 	while ((kind = kmt_next(reader, &item, error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT) {
 		if (kind == KMT_ITEM_SNAPSHOT)
 			print_report(item.snapshot, quiet);
-		if (!write_item(writer, &item, error))
+		if (!kmt_write_item(writer, &item, error))
 			break;
 		done += item.event_count;
 		kml_progress_update(&progress, done);

@@ -109,10 +109,7 @@ static void print_waste(const struct replay_sample *sample)
 
 static void print_failures(const struct replay_result *result)
 {
-	uint64_t failed = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failed += result->failures[status];
-	printf("failed allocations: %" PRIu64 "\n", failed);
+	printf("failed allocations: %" PRIu64 "\n", replay_failures(result));
 	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
 		if (result->failures[status] > 0)
 			printf("  %-18s %14" PRIu64 "\n", kml_status_name(status), result->failures[status]);

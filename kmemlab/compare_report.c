@@ -10,14 +10,6 @@
 
 enum { WORST = 10 };
 
-static uint64_t failed_allocations(const struct replay_result *result)
-{
-	uint64_t failed = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failed += result->failures[status];
-	return failed;
-}
-
 /* Caches that neither stack ever had anything in are passed over. */
 static bool is_used(const struct comparison *comparison, uint32_t cache)
 {
@@ -70,8 +62,8 @@ static void print_sides(const struct compare_report *report, FILE *stream)
 		fprintf(stream, "%c %s: %" PRIu64 " events in %.3f s, peak held %" PRIu64 ", peak requested %" PRIu64,
 			"ab"[side], report -> path[side], result -> events, (double)end -> time_ns / 1e9,
 			result -> peak_held_bytes, result -> peak_requested_bytes);
-		if (failed_allocations(result) > 0)
-			fprintf(stream, "; %" PRIu64 " allocations failed", failed_allocations(result));
+		if (replay_failures(result) > 0)
+			fprintf(stream, "; %" PRIu64 " allocations failed", replay_failures(result));
 		fputc('\n', stream);
 	}
 }
@@ -155,7 +147,7 @@ static cJSON *side_json(const struct compare_report *report, enum compare_side s
 	cJSON_AddStringToObject(object, "trace", report->path[side]);
 	kml_json_add_u64(object, "events", result->events);
 	kml_json_add_u64(object, "duration_ns", end->time_ns);
-	kml_json_add_u64(object, "failed_allocations", failed_allocations(result));
+	kml_json_add_u64(object, "failed_allocations", replay_failures(result));
 	kml_json_add_u64(object, "peak_requested_bytes", result->peak_requested_bytes);
 	kml_json_add_u64(object, "peak_held_bytes", result->peak_held_bytes);
 	return object;

@@ -14,14 +14,6 @@ static const char *what_is_compared(enum fidelity_scale scale)
 	return names[scale];
 }
 
-static uint64_t failed_allocations(const struct fidelity *fidelity)
-{
-	uint64_t failed = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failed += fidelity->result.failures[status];
-	return failed;
-}
-
 static uint64_t actual_pages(const struct fidelity_moment *moment)
 {
 	uint64_t pages = 0;
@@ -67,9 +59,9 @@ static void print_left_out(const struct fidelity_report *report, FILE *stream)
 		if (fidelity->caches[i].is_recorder)
 			fprintf(stream, "left out: %s, which belongs to the recording (--with-recorder keeps it)\n",
 				fidelity->caches[i].name);
-	if (failed_allocations(fidelity) > 0)
+	if (replay_failures(&fidelity->result) > 0)
 		fprintf(stream, "%" PRIu64 " allocations failed: their slabs are missing\n",
-			failed_allocations(fidelity));
+			replay_failures(&fidelity->result));
 }
 
 static void print_snapshots(const struct fidelity *fidelity, FILE *stream)
@@ -262,7 +254,7 @@ static cJSON *make_json(const void *context)
 	cJSON_AddStringToObject(root, "level", replay_level_name(report->options->replay.level));
 	cJSON_AddStringToObject(root, "compared", what_is_compared(fidelity->scale));
 	cJSON_AddNumberToObject(root, "judged_snapshots", fidelity->judged_moments);
-	kml_json_add_u64(root, "failed_allocations", failed_allocations(fidelity));
+	kml_json_add_u64(root, "failed_allocations", replay_failures(&fidelity->result));
 	cJSON *left_out = cJSON_AddArrayToObject(root, "left_out");
 	for (uint32_t i = 0; i < fidelity->cache_count && !report->options->with_recorder; i++)
 		if (fidelity->caches[i].is_recorder)
