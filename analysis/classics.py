@@ -13,7 +13,6 @@ strategy ran on the same page allocator. Every number in a caption is a row of t
 Exit status: 0; 2 when the run's files are not what results/README.md says; 3 when a Python module is missing.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -463,30 +462,24 @@ def footprint_notes(place, rows, objects, numbers, table):
 # --- the program ---------------------------------------------------------------------------------------------------------------
 
 def make_all(options):
-    run = figures.Run(options.run, ["samples.csv", "orders.csv", "slabs.csv"])
-    timing, table, drawn = schema.read_timing(options.run), Table(), []
+    run = figures.Run(options.directory, ["samples.csv", "orders.csv", "slabs.csv"])
+    timing, table, drawn = schema.read_timing(options.directory), Table(), []
     levels = list(dict.fromkeys(level for _, level in run.places))
     with figures.matplotlib.rc_context(figures.STYLE):
         drawn += [(figures.file_name("classic_pinned", *place), pinned(run, place, table)) for place in object_places(run)]
         drawn += [(f"classic_merging-{level}", merging(run, level, table)) for level in levels]
         drawn += [(f"classic_footprint-{level}", footprint(run, level, timing, table)) for level in levels]
-        folder = program.figures_folder(options.run)
+        folder = program.figures_folder(options.directory)
         paths = [path for name, figure in drawn if figure is not None for path in figures.save(figure, folder, name, options.format)]
     if table.rows:
-        paths.append(os.path.join(options.run, "tables", "classics.csv"))
+        paths.append(os.path.join(options.directory, "tables", "classics.csv"))
         schema.write_whole(paths[-1], table.text())
     return paths
 
 
-def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(description="Classic results about object allocators, from the replays of a run.")
-    parser.add_argument("run", metavar="RUN_DIR", help="folder written by `kmemlab run`")
-    program.add_options(parser)
-    return parser.parse_args(arguments)
-
-
 def main(arguments=None):
-    return program.run("classics", make_all, parse_arguments(arguments),
+    parser = program.parser_of("Classic results about object allocators, from the replays of a run.", "RUN_DIR", "folder written by `kmemlab run`")
+    return program.run("classics", make_all, parser.parse_args(arguments),
                        nothing="classics: the run shows none of them (no object stacks, or too little happened to them)")
 
 

@@ -8,7 +8,6 @@ Same CSV files, same bytes out. Exit status: 0; 2 when a file is not what result
 module is missing.
 """
 
-import argparse
 import sys
 
 import program
@@ -30,14 +29,11 @@ A_PALE = {**A_STYLE, "linewidth": 0.8, "alpha": 0.45}
 B_PALE = {**B_STYLE, "linewidth": 0.8, "alpha": 0.55}
 
 
-def columns(*groups):
-    return {**dict.fromkeys(KEY, schema._text), **{name: kind for kind, names in groups for name in names.split()}}
-
-
-CURVES = columns((schema._count, "sample"), (schema._text, "curve"),
-                 (schema._count, "a_event b_event a_time_ns b_time_ns a_bytes b_bytes"))
-CACHES = columns((schema._count, "sample"), (schema._text, "cache"), (schema._count, "a_time_ns b_time_ns"),
-                 (schema._count, "a_slab_bytes b_slab_bytes a_live_bytes b_live_bytes"))
+CURVES = schema._columns(
+    (schema._count, "sample"), (schema._text, "curve"), (schema._count, "a_event b_event a_time_ns b_time_ns a_bytes b_bytes"), key=KEY)
+CACHES = schema._columns(
+    (schema._count, "sample"), (schema._text, "cache"), (schema._count, "a_time_ns b_time_ns"),
+    (schema._count, "a_slab_bytes b_slab_bytes a_live_bytes b_live_bytes"), key=KEY)
 
 
 class Comparison:
@@ -72,11 +68,7 @@ class Comparison:
 
 
 def groups_of(directory, name, shape, may_be_empty=False):
-    rows = schema.read_rows(schema.file_of(directory, name), shape, may_be_empty)
-    groups = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in KEY), []).append(row)
-    return groups
+    return schema.grouped(schema.read_rows(schema.file_of(directory, name), shape, may_be_empty), KEY)
 
 
 def read_comparisons(directory):
@@ -143,20 +135,12 @@ def notes_of(comparison, worst):
 
 
 def make_all(options):
-    comparisons = read_comparisons(options.directory)
-    folder = program.figures_folder(options.directory)
-    paths = []
-    for comparison in comparisons:
-        name = figures.file_name(f"compare-{comparison.a}-{comparison.b}", comparison.allocator, comparison.level)
-        with pyplot.rc_context(figures.STYLE):
-            paths += figures.save(draw(comparison), folder, name, options.format)
-    return paths
+    return figures.draw_all(options, [(figures.file_name(f"compare-{of.a}-{of.b}", of.allocator, of.level), draw, of)
+                                      for of in read_comparisons(options.directory)])
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="The figures of `kmemlab compare --out DIR`.")
-    parser.add_argument("directory", metavar="DIR", help="the folder with compare_curves.csv")
-    program.add_options(parser)
+    parser = program.parser_of("The figures of `kmemlab compare --out DIR`.", "DIR", "the folder with compare_curves.csv")
     return program.run("compare", make_all, parser.parse_args(arguments))
 
 

@@ -6,7 +6,6 @@ Same CSV file, same bytes out. Exit status: 0; 2 when the file is not what resul
 is missing.
 """
 
-import argparse
 import sys
 
 import program
@@ -72,11 +71,8 @@ class Forecast:
 
 
 def read_forecasts(directory):
-    path = schema.file_of(directory, "fidelity.csv")
-    groups = {}
-    for row in schema.read_rows(path, CACHES):
-        groups.setdefault(tuple(row[name] for name in schema.KEY), []).append(row)
-    return [Forecast(key, rows) for key, rows in groups.items()]
+    rows = schema.read_rows(schema.file_of(directory, "fidelity.csv"), CACHES)
+    return [Forecast(key, of) for key, of in schema.grouped(rows).items()]
 
 
 def draw_curves(axes, forecast, cache):
@@ -132,19 +128,12 @@ def notes_of(forecast, worst):
 
 
 def make_all(options):
-    forecasts = read_forecasts(options.directory)
-    folder = program.figures_folder(options.directory)
-    paths = []
-    for forecast in forecasts:
-        with pyplot.rc_context(figures.STYLE):
-            paths += figures.save(draw(forecast), folder, figures.file_name(f"fidelity-{forecast.trace}"), options.format)
-    return paths
+    return figures.draw_all(options, [(figures.file_name(f"fidelity-{forecast.trace}"), draw, forecast)
+                                      for forecast in read_forecasts(options.directory)])
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="The figure of `kmemlab fidelity --out DIR`.")
-    parser.add_argument("directory", metavar="DIR", help="the folder with fidelity.csv")
-    program.add_options(parser)
+    parser = program.parser_of("The figure of `kmemlab fidelity --out DIR`.", "DIR", "the folder with fidelity.csv")
     return program.run("fidelity", make_all, parser.parse_args(arguments))
 
 

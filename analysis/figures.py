@@ -8,7 +8,6 @@ figure, never dropped in silence.
 Exit status: 0; 2 when the run's files are not what results/README.md says; 3 when a Python module is missing.
 """
 
-import argparse
 import concurrent.futures
 import os
 import re
@@ -804,6 +803,18 @@ def save(figure, directory, name, formats):
     return paths
 
 
+def draw_all(options, wanted):
+    """Draw and save: (file name, the function that draws, what it takes) each. One that has nothing to draw returns None."""
+    folder = program.figures_folder(options.directory)
+    paths = []
+    for name, draw, *taken in wanted:
+        with pyplot.rc_context(STYLE):
+            figure = draw(*taken)
+            if figure is not None:
+                paths += save(figure, folder, name, options.format)
+    return paths
+
+
 RUN = None  # set before the workers fork, so that they share the tables
 
 
@@ -824,8 +835,8 @@ def make_all(options):
     global RUN
     wanted = options.only or list(FIGURES)
     files = [name for name in schema.FILES if any(name in PLACE_FIGURES[figure][1] for figure in wanted if figure != "overview")]
-    RUN = Run(options.run, files)
-    program.figures_folder(options.run)
+    RUN = Run(options.directory, files)
+    program.figures_folder(options.directory)
     jobs = [(name, place, options.format, options.map) for name in wanted for place in ([()] if name == "overview" else places_of(RUN, name))]
     if options.jobs == 1 or len(jobs) == 1:
         return [path for job in jobs for path in make_one(job)]
@@ -834,12 +845,10 @@ def make_all(options):
 
 
 def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(description="The figures of a kmemlab run.", epilog=f"Figures: {', '.join(FIGURES)}.")
-    parser.add_argument("run", metavar="RUN_DIR", help="folder written by `kmemlab run`")
+    parser = program.parser_of("The figures of a kmemlab run.", "RUN_DIR", "folder written by `kmemlab run`", epilog=f"Figures: {', '.join(FIGURES)}.")
     parser.add_argument("--only", metavar="NAME", type=program.words_of(FIGURES, "figure"), help="these figures, by name, joined by commas")
     parser.add_argument("--map", metavar="SPEC", action="append", default=[], help="an allocator of the memory map besides recorded; may be repeated")
     parser.add_argument("--jobs", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="processes at a time (default: one a cpu)")
-    program.add_options(parser)
     return parser.parse_args(arguments)
 
 

@@ -27,10 +27,14 @@ def words_of(choices, what):
     return parse
 
 
-def add_options(parser):
+def parser_of(description, metavar, folder, **more):
+    """A parser of the folder that is drawn, --format and --quiet."""
+    parser = argparse.ArgumentParser(description=description, **more)
+    parser.add_argument("directory", metavar=metavar, help=folder)
     parser.add_argument("--format", metavar="FORMAT", type=words_of(FORMATS, "format"), default=["png", "pdf"],
                         help="png, pdf or svg, joined by commas (default png,pdf)")
     parser.add_argument("--quiet", action="store_true", help="do not list the files written")
+    return parser
 
 
 def figures_folder(directory):

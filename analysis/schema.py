@@ -77,8 +77,8 @@ TYPE_NAMES = {
 }
 
 
-def _columns(*groups):
-    table = {name: _text for name in KEY}
+def _columns(*groups, key=KEY):
+    table = {name: _text for name in key}
     for kind, names in groups:
         table.update({name: kind for name in names.split()})
     return table
@@ -192,6 +192,14 @@ def read_rows(path, columns, may_be_empty=False):
     if not rows and not may_be_empty:
         raise SchemaError(f"{path}: no rows under the header (column {next(iter(columns))} has no value)")
     return rows
+
+
+def grouped(rows, key=KEY):
+    """{values of the key's columns: its rows}, in the order of the file."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in key), []).append(row)
+    return groups
 
 
 def read_summary(run_directory):

@@ -7,7 +7,6 @@ systems' definitions alone. Same CSV file, same bytes out. Exit status: 0; 2 whe
 3 when a Python module is missing (the table is written all the same).
 """
 
-import argparse
 import bisect
 import math
 import os
@@ -200,14 +199,8 @@ def worst_cases(figures, families, rows):
 def draw_all(rows, options):
     import families  # the table needs no matplotlib
     import figures
-    folder = program.figures_folder(options.directory)
-    paths = []
-    for name, draw in (("internal_fragmentation", internal_fragmentation), ("worst_cases", worst_cases)):
-        with figures.pyplot.rc_context(figures.STYLE):
-            figure = draw(figures, families, rows)
-            if figure is not None:
-                paths += figures.save(figure, folder, name, options.format)
-    return paths
+    return figures.draw_all(options, [("internal_fragmentation", internal_fragmentation, figures, families, rows),
+                                      ("worst_cases", worst_cases, figures, families, rows)])
 
 
 def make_all(options):
@@ -218,9 +211,7 @@ def make_all(options):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="The table and the figures of `kmemlab validate --out DIR`.")
-    parser.add_argument("directory", metavar="DIR", help="the folder with validate.csv")
-    program.add_options(parser)
+    parser = program.parser_of("The table and the figures of `kmemlab validate --out DIR`.", "DIR", "the folder with validate.csv")
     return program.run("validate", make_all, parser.parse_args(arguments))
 
 

@@ -37,7 +37,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <xxhash.h>
 
@@ -45,6 +44,7 @@
 #include "allocators/check/invariants.h"
 #include "allocators/check/shadow.h"
 #include "allocators/registry.h"
+#include "kmemlab/support/clock.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/progress.h"
 #include "kmemlab/support/hashmap.h"
@@ -152,13 +152,6 @@ struct search {
 
 static const char cache_name[] = "tiny";
 static struct search *running; /* for the handler of an abort */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---------------------------------------------------------------------------------------------- a living stack */
 
@@ -838,7 +831,7 @@ static bool is_over(const struct search *search)
 {
 	const struct exhaustive_setup *setup = search->setup;
 	return (setup->states_max > 0 && search->result->states >= setup->states_max) ||
-	       (setup->deadline_ns > 0 && now_ns() >= setup->deadline_ns);
+	       (setup->deadline_ns > 0 && kml_clock_ns(CLOCK_MONOTONIC) >= setup->deadline_ns);
 }
 
 /* ---------------------------------------------------------------------------------------------------- the edges */
@@ -988,7 +981,7 @@ bool exhaustive_search(const struct exhaustive_setup *setup, struct exhaustive_r
 	struct search *search = calloc(1, sizeof(*search));
 	if (search == NULL)
 		return kml_fail(error, "no memory for a search");
-	uint64_t began_ns = now_ns();
+	uint64_t began_ns = kml_clock_ns(CLOCK_MONOTONIC);
 	memset(result, 0, sizeof(*result));
 	search->setup = setup;
 	search->result = result;
@@ -1002,6 +995,6 @@ bool exhaustive_search(const struct exhaustive_setup *setup, struct exhaustive_r
 	running = NULL;
 	finish(search);
 	result->expected_layouts = exhaustive_expected_layouts(setup->stack, setup->units);
-	result->seconds = (double)(now_ns() - began_ns) / 1e9;
+	result->seconds = (double)(kml_clock_ns(CLOCK_MONOTONIC) - began_ns) / 1e9;
 	return done;
 }

@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "allocators/check/textbook_rules.h"
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/support/clock.h"
 #include "kmemlab/support/output.h"
 
 enum {
@@ -215,13 +215,6 @@ struct table {
 	uint32_t findings;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void print_row(const struct exhaustive_setup *setup, const struct exhaustive_result *result)
 {
 	char expected[32] = "-";
@@ -280,7 +273,8 @@ static int search_all(struct table *table, const char *stack)
 	struct exhaustive_setup *setups = NULL;
 	size_t count = exhaustive_setups(stack, table->options->units, &setups);
 	int worst = KML_EXIT_OK;
-	for (size_t i = 0; i < count && (table->deadline_ns == 0 || now_ns() < table->deadline_ns); i++) {
+	for (size_t i = 0; i < count && (table->deadline_ns == 0 || kml_clock_ns(CLOCK_MONOTONIC) < table->deadline_ns);
+	     i++) {
 		int status = search_one(table, &setups[i]);
 		worst = status > worst ? status : worst;
 	}
@@ -309,7 +303,7 @@ int fuzz_exhaustive_command(const struct exhaustive_options *options)
 	if (check_specs(options) != KML_EXIT_OK)
 		return KML_EXIT_USAGE;
 	if (options->minutes > 0)
-		table.deadline_ns = now_ns() + options->minutes * 60ull * 1000000000u;
+		table.deadline_ns = kml_clock_ns(CLOCK_MONOTONIC) + options->minutes * 60ull * 1000000000u;
 	printf("%-62s %5s %10s %12s %5s %10s %10s %8s %7s %8s\n", "stack", "units", "states", "transitions", "depth",
 	       "layouts", "expected", "verified", "refuted", "seconds");
 	int worst = KML_EXIT_OK;

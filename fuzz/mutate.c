@@ -36,7 +36,7 @@ struct mutation {
 	uint16_t size[SIZES_OWN];
 };
 
-/* The high bit of a cache's second byte: closed at first; below it flags, then the alignment (decode.c). */
+/* The high bit of a cache's second byte: closed at first; below it flags, then the alignment (decode_setup.c). */
 enum { CACHE_BYTES = 2, CACHE_CLOSED = 0x80, CACHE_SMALL = 64, CACHE_STEP = 8 };
 
 static uint64_t next_random(struct mutation *mutation)

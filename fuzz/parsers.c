@@ -75,23 +75,11 @@ static FILE *divert_stdout(struct memory_file *file)
 static bool copy_items(struct kmt_reader *reader, struct kmt_writer *writer, struct kml_error *error)
 {
 	struct kmt_item item;
-	for (;;) {
-		switch (kmt_next(reader, &item, error)) {
-		case KMT_ITEM_EVENTS:
-			for (uint32_t i = 0; i < item.event_count; i++)
-				if (!kmt_write_event(writer, &item.events[i], error))
-					return false;
-			break;
-		case KMT_ITEM_SNAPSHOT:
-			if (!kmt_write_snapshot(writer, item.snapshot, error))
-				return false;
-			break;
-		case KMT_ITEM_END:
-			return true;
-		case KMT_ITEM_ERROR:
+	enum kmt_item_kind kind;
+	while ((kind = kmt_next(reader, &item, error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT)
+		if (!kmt_write_item(writer, &item, error))
 			return false;
-		}
-	}
+	return kind == KMT_ITEM_END;
 }
 
 /* The whole trace, written again. */
@@ -108,14 +96,6 @@ static bool copy_trace(struct kmt_reader *reader, struct memory_file *file, stru
 		kmt_abandon(writer);
 	stdout = kept;
 	return copied;
-}
-
-static bool same_event(const struct kmt_event *a, const struct kmt_event *b)
-{
-	return a->time_ns == b->time_ns && a->address == b->address && a->size_bytes == b->size_bytes &&
-	       a->granted_bytes == b->granted_bytes && a->object == b->object && a->cache == b->cache &&
-	       a->cpu == b->cpu && a->flags == b->flags && a->op == b->op && a->order == b->order &&
-	       a->align_log2 == b->align_log2;
 }
 
 static bool same_snapshot(const struct kmt_snapshot *a, const struct kmt_snapshot *b)
@@ -189,7 +169,7 @@ static void compare_traces(struct kmt_reader *left, struct kmt_reader *right)
 				   error.text);
 		if (kind == KMT_ITEM_END)
 			return;
-		if (kind == KMT_ITEM_EVENTS ? !same_event(&a.item.events[a.at], &b.item.events[b.at])
+		if (kind == KMT_ITEM_EVENTS ? !kmt_same_event(&a.item.events[a.at], &b.item.events[b.at])
 					    : !same_snapshot(a.item.snapshot, b.item.snapshot))
 			fuzz_found("round-trip", "item %" PRIu64 " of a trace changed in writing", place);
 	}
@@ -650,7 +630,7 @@ static void run_ops(const struct fuzz_target *target, const uint8_t *bytes, size
 	if (strcmp(printed, again) != 0 || first.event_count != second.event_count)
 		fuzz_found("round-trip", "a program changed in printing");
 	for (uint32_t i = 0; i < first.event_count; i++)
-		if (!same_event(&first.events[i], &second.events[i]))
+		if (!kmt_same_event(&first.events[i], &second.events[i]))
 			fuzz_found("round-trip", "event %" PRIu32 " of a program changed in printing", i);
 	free(printed);
 	free(again);

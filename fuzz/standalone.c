@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "allocators/registry.h"
@@ -21,6 +20,7 @@
 #include "fuzz/naive.h"
 #include "fuzz/program.h"
 #include "fuzz/seeds.h"
+#include "kmemlab/support/clock.h"
 #include "kmemlab/support/output.h"
 #include "kmemlab/support/random.h"
 
@@ -63,13 +63,6 @@ struct shared {
 	volatile uint64_t state; /* the random numbers that the last naive program was drawn from */
 	uint8_t bytes[PARSER_BYTES_MAX];
 };
-
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static void random_bytes(uint64_t *state, uint8_t *bytes, size_t count)
 {
@@ -342,7 +335,7 @@ static void run_naive(struct shared *shared, uint64_t *state)
 /* No feedback. The limit is processor time, as of --speed. */
 static void run_blind(struct shared *shared, const struct baseline *baseline)
 {
-	uint64_t state = baseline->seed, start_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	uint64_t state = baseline->seed, start_ns = kml_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	uint64_t limit_ns = baseline->seconds > 0 ? (uint64_t)(baseline->seconds * 1e9) : UINT64_MAX;
 
 	while (shared->executions < baseline->runs && shared->elapsed_ns < limit_ns) {
@@ -352,7 +345,7 @@ static void run_blind(struct shared *shared, const struct baseline *baseline)
 		else
 			run_random_bytes(shared, &state);
 		if (shared->executions % CLOCK_EVERY == 0)
-			shared->elapsed_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID) - start_ns;
+			shared->elapsed_ns = kml_clock_ns(CLOCK_PROCESS_CPUTIME_ID) - start_ns;
 	}
 }
 
@@ -412,7 +405,7 @@ static int run_baseline(bool is_naive, char **words, int count)
 		return complain("needs a value", words[count - 1]);
 	if (baseline.runs == UINT64_MAX && baseline.seconds <= 0)
 		return complain("needs --runs or --seconds", name);
-	uint64_t start_ns = now_ns(CLOCK_MONOTONIC);
+	uint64_t start_ns = kml_clock_ns(CLOCK_MONOTONIC);
 	pid_t child = start_child();
 	if (child == 0) {
 		run_blind(shared, &baseline);
@@ -421,7 +414,7 @@ static int run_baseline(bool is_naive, char **words, int count)
 	bool found = !ended_well(child);
 	printf("%s: %s: seed %llu: %llu executions in %.3f s: %s\n", fuzz_chosen()->name, name,
 	       (unsigned long long)baseline.seed, (unsigned long long)shared->executions,
-	       (double)(now_ns(CLOCK_MONOTONIC) - start_ns) / 1e9, found ? "found" : "nothing found");
+	       (double)(kml_clock_ns(CLOCK_MONOTONIC) - start_ns) / 1e9, found ? "found" : "nothing found");
 	if (found && baseline.artifact && !write_found(&baseline, shared))
 		return EXIT_USAGE;
 	return found ? EXIT_FOUND : 0;
@@ -475,13 +468,13 @@ static void run_for(const struct fuzz_target *target, struct shared *shared, dou
 		speed_programs(&inputs, up_to);
 	else
 		fuzz_seeds(target, keep_input, &inputs);
-	uint64_t start_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	uint64_t start_ns = kml_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	while (inputs.count > 0 && (double)shared->elapsed_ns < seconds * 1e9) {
 		for (int i = 0; i < CLOCK_EVERY; i++) {
 			size_t which = shared->executions++ % inputs.count;
 			target->run(target, inputs.bytes[which], inputs.byte_count[which]);
 		}
-		shared->elapsed_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID) - start_ns;
+		shared->elapsed_ns = kml_clock_ns(CLOCK_PROCESS_CPUTIME_ID) - start_ns;
 	}
 }
 

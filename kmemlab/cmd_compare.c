@@ -1,7 +1,5 @@
 /* cmd_compare.c - `kmemlab compare`: how near are two workloads on the same stack? */
 #include <argp.h>
-#include <cjson/cJSON.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +12,11 @@
 #include "kmemlab/options.h"
 #include "kmemlab/scripts.h"
 #include "kmemlab/support/error.h"
-#include "kmemlab/support/output.h"
 #include "workloads/generate/generate.h"
 
 enum {
 	OPTION_SAMPLES = KML_OPTION_OWN,
-	OPTION_JSON,
 	OPTION_MAX_WAPE,
-	OPTION_NO_FIGURES,
 	STACKS_MAX = 64,
 };
 
@@ -30,9 +25,8 @@ struct arguments {
 	int trace_count;
 	const char *stacks[STACKS_MAX];
 	uint32_t stack_count;
-	const char *out;
+	struct kml_answer answer;
 	struct replay_options replay;
-	bool json, no_figures;
 	double max_wape; /* NaN: not asked */
 };
 
@@ -47,8 +41,8 @@ static const struct argp_option options[] = {
 	 "Size of the arena of both (default auto: twice the larger recorded peak)", 0},
 	{"seed", KML_OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
 	{"check", KML_OPTION_CHECK, NULL, 0, "Check every answer against a shadow model too", 0},
-	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
-	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "With --out: the CSV files only", 0},
+	{"json", KML_OPTION_JSON, NULL, 0, "Print JSON", 0},
+	{"no-figures", KML_OPTION_NO_FIGURES, NULL, 0, "With --out: the CSV files only", 0},
 	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
@@ -75,26 +69,20 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 			argp_error(state, "more than %d allocators", STACKS_MAX);
 		arguments->stacks[arguments->stack_count++] = value;
 		return 0;
-	case 'o':
-		arguments->out = value;
-		return 0;
 	case OPTION_SAMPLES:
 		arguments->replay.samples = (uint32_t)kml_option_number(value, 1, 100000, "samples", state);
 		return 0;
 	case OPTION_MAX_WAPE:
 		arguments->max_wape = kml_option_ratio(value, "max-wape", state);
 		return 0;
-	case OPTION_JSON:
-		arguments->json = true;
-		return 0;
-	case OPTION_NO_FIGURES:
-		arguments->no_figures = true;
-		return 0;
 	case ARGP_KEY_END:
 		check_complete(arguments, state);
 		return 0;
 	default:
-		return kml_option_replay(key, value, &arguments->replay, NULL, state) ? 0 : ARGP_ERR_UNKNOWN;
+		if (kml_option_replay(key, value, &arguments->replay, NULL, state) ||
+		    kml_option_answer(key, value, &arguments->answer))
+			return 0;
+		return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -123,13 +111,11 @@ struct session {
 	const struct arguments *arguments;
 	struct kmt_reader *readers[COMPARE_SIDES];
 	char names[COMPARE_SIDES][256];
-	struct kml_output outputs[COMPARE_FILES];
-	bool writes;
-	cJSON *list;
+	struct reports reports;
 	bool check_failed, limit_passed;
 };
 
-static bool open_all(struct session *session, struct kml_error *error)
+static bool open_both(struct session *session, struct kml_error *error)
 {
 	const struct arguments *arguments = session->arguments;
 	for (int side = 0; side < COMPARE_SIDES; side++) {
@@ -138,18 +124,6 @@ static bool open_all(struct session *session, struct kml_error *error)
 		session->readers[side] = workload_open(path, arguments->stacks[0], error);
 		if (!session->readers[side])
 			return false;
-	}
-	if (!arguments->out)
-		return true;
-	if (!kml_make_directory(arguments->out, error))
-		return false;
-	session->writes = true;
-	for (int file = 0; file < COMPARE_FILES; file++) {
-		char path[4000];
-		snprintf(path, sizeof path, "%.3900s/%s", arguments->out, compare_file_name(file));
-		if (!kml_output_open(&session->outputs[file], path, error))
-			return false;
-		fprintf(session->outputs[file].stream, "%s\n", compare_file_header(file));
 	}
 	return true;
 }
@@ -169,21 +143,6 @@ static void check_limit(struct session *session, const struct compare_report *re
 	}
 }
 
-static bool report_one(struct session *session, const struct compare_report *report, struct kml_error *error)
-{
-	for (int file = 0; session->writes && file < COMPARE_FILES; file++)
-		compare_write(report, file, session->outputs[file].stream);
-	check_limit(session, report);
-	if (!session->arguments->json) {
-		compare_print(report, stdout);
-		return true;
-	}
-	cJSON *json = compare_json(report);
-	if (!json || !cJSON_AddItemToArray(session->list, json))
-		return kml_fail(error, "out of memory for the JSON of %s", report->spec_text);
-	return true;
-}
-
 static bool compare_on(struct session *session, const char *stack, struct kml_error *error)
 {
 	const struct arguments *arguments = session->arguments;
@@ -201,7 +160,9 @@ static bool compare_on(struct session *session, const char *stack, struct kml_er
 	};
 	for (int side = 0; side < COMPARE_SIDES; side++)
 		session->check_failed |= comparison.result[side].check_failed;
-	done = done && report_one(session, &report, error);
+	if (done)
+		check_limit(session, &report);
+	done = done && reports_add(&session->reports, &report, spec->text, error);
 	compare_free(&comparison);
 	kml_spec_free(spec);
 	return done;
@@ -210,48 +171,13 @@ static bool compare_on(struct session *session, const char *stack, struct kml_er
 static bool compare_all(struct session *session, struct kml_error *error)
 {
 	const struct arguments *arguments = session->arguments;
-	if (!open_all(session, error))
-		return false;
-	for (uint32_t i = 0; i < arguments->stack_count; i++) {
-		if (i > 0 && !arguments->json)
-			putchar('\n');
-		if (!compare_on(session, arguments->stacks[i], error))
-			return false;
-	}
-	for (int file = 0; session->writes && file < COMPARE_FILES; file++)
-		if (!kml_output_commit(&session->outputs[file], error))
-			return false;
-	return true;
-}
-
-static void close_all(struct session *session, bool done)
-{
-	for (int file = 0; session->writes && !done && file < COMPARE_FILES; file++)
-		kml_output_abandon(&session->outputs[file]);
+	bool done = open_both(session, error) &&
+		    reports_open(&session->reports, &compare_reports, &arguments->answer, error);
+	for (uint32_t i = 0; done && i < arguments->stack_count; i++)
+		done = compare_on(session, arguments->stacks[i], error);
 	for (int side = 0; side < COMPARE_SIDES; side++)
 		kmt_close(session->readers[side]);
-}
-
-/* One stack: its own object. Several: a list. */
-static void print_json(struct session *session)
-{
-	if (cJSON_GetArraySize(session->list) == 1) {
-		kml_json_print(cJSON_DetachItemFromArray(session->list, 0));
-		cJSON_Delete(session->list);
-	} else {
-		kml_json_print(session->list);
-	}
-}
-
-static void draw_figures(const struct arguments *arguments)
-{
-	if (!arguments->out || arguments->no_figures)
-		return;
-	if (kml_run_script("compare", "compare.py", arguments->out, true) != 0)
-		fprintf(stderr,
-			"kmemlab compare: no figures (python3-matplotlib and python3-pandas make them); the CSV files "
-			"are in %s\n",
-			arguments->out);
+	return reports_close(&session->reports, done, error);
 }
 
 int cmd_compare(int argc, char **argv)
@@ -261,17 +187,12 @@ int cmd_compare(int argc, char **argv)
 	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
 	if (status)
 		return status;
-	struct session session = {.arguments = &arguments, .list = cJSON_CreateArray()};
-	bool done = compare_all(&session, &error);
-	close_all(&session, done);
-	if (!done) {
-		cJSON_Delete(session.list);
+	struct session session = {.arguments = &arguments};
+	if (!compare_all(&session, &error))
 		return kml_report(&error, session.check_failed ? KML_EXIT_CHECK_FAILED : KML_EXIT_USAGE);
-	}
-	if (arguments.json)
-		print_json(&session);
-	else
-		cJSON_Delete(session.list);
-	draw_figures(&arguments);
+	if (arguments.answer.json)
+		kml_json_print(reports_take_json(&session.reports));
+	if (arguments.answer.out && !arguments.answer.no_figures)
+		kml_draw_figures("compare", "compare.py", arguments.answer.out);
 	return session.limit_passed ? KML_EXIT_CHECK_FAILED : KML_EXIT_OK;
 }

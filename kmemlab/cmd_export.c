@@ -11,6 +11,7 @@
 #include "kmemlab/command.h"
 #include "kmemlab/event_text.h"
 #include "kmemlab/npz.h"
+#include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
@@ -18,8 +19,8 @@
 #include "workloads/generate/generate.h"
 
 struct arguments {
-	const char *trace, *out;
-	bool quiet;
+	const char *trace;
+	struct kml_answer answer;
 };
 
 static const struct argp_option options[] = {
@@ -71,32 +72,25 @@ static void check_arguments(const struct arguments *arguments, struct argp_state
 {
 	if (!arguments->trace)
 		argp_error(state, "name a trace: kmemlab export TRACE -o OUT.csv");
-	if (!arguments->out)
+	if (!arguments->answer.out)
 		argp_error(state, "say where to write: -o OUT.csv or -o OUT.npz");
-	else if (strcmp(arguments->out, "-") != 0 && !ends_so(arguments->out, ".csv") && !is_npz(arguments->out))
-		argp_error(state, "%s: the ending tells no format: .csv or .npz", arguments->out);
+	else if (strcmp(arguments->answer.out, "-") != 0 && !ends_so(arguments->answer.out, ".csv") &&
+		 !is_npz(arguments->answer.out))
+		argp_error(state, "%s: the ending tells no format: .csv or .npz", arguments->answer.out);
 }
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 	switch (key) {
-	case 'o':
-		arguments->out = value;
-		return 0;
-	case 'q':
-		arguments->quiet = true;
-		return 0;
 	case ARGP_KEY_ARG:
-		if (arguments->trace)
-			argp_error(state, "one trace at a time, '%s' is too many", value);
-		arguments->trace = value;
+		kml_option_once(&arguments->trace, value, "trace", "", state);
 		return 0;
 	case ARGP_KEY_END:
 		check_arguments(arguments, state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_answer(key, value, &arguments->answer) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -305,14 +299,14 @@ static bool export_npz(struct kmt_reader *reader, struct kml_progress *progress,
 static bool export_to(struct kmt_reader *reader, const struct arguments *arguments, FILE *stream,
 		      struct kml_error *error)
 {
-	bool npz = is_npz(arguments->out);
+	bool npz = is_npz(arguments->answer.out);
 	struct kml_progress progress = {0};
 
-	if (!arguments->quiet)
+	if (!arguments->answer.quiet)
 		kml_progress_start(&progress, "writing", "events",
 				   kmt_reader_totals(reader)->events * (npz ? COLUMN_COUNT : 1));
 	bool done = (npz ? export_npz : export_csv)(reader, &progress, stream, error);
-	if (!arguments->quiet)
+	if (!arguments->answer.quiet)
 		kml_progress_finish(&progress);
 	return done;
 }
@@ -324,7 +318,7 @@ static bool export_trace(const struct arguments *arguments, struct kml_error *er
 
 	if (!reader)
 		return false;
-	bool opened = kml_output_open(&output, arguments->out, error);
+	bool opened = kml_output_open(&output, arguments->answer.out, error);
 	/* What could not be written, the output says itself. */
 	bool whole = opened && (export_to(reader, arguments, output.stream, error) || ferror(output.stream));
 	kmt_close(reader);

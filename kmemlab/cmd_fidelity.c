@@ -1,8 +1,5 @@
 /* cmd_fidelity.c - `kmemlab fidelity`: does a stack end where the recorded kernel ended? */
 #include <argp.h>
-#include <cjson/cJSON.h>
-#include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,16 +12,13 @@
 #include "kmemlab/options.h"
 #include "kmemlab/scripts.h"
 #include "kmemlab/support/error.h"
-#include "kmemlab/support/output.h"
 #include "kmemlab/support/progress.h"
 #include "traces/proc/proc_text.h"
 
 enum {
-	OPTION_JSON = KML_OPTION_OWN,
-	OPTION_RECORDER,
+	OPTION_RECORDER = KML_OPTION_OWN,
 	OPTION_MAX_WMAPE,
 	OPTION_MIN_SKILL,
-	OPTION_NO_FIGURES,
 	TRACES_MAX = 256,
 };
 
@@ -32,9 +26,8 @@ struct arguments {
 	const char *traces[TRACES_MAX];
 	uint32_t trace_count;
 	const char *allocator; /* NULL: by the kernel of the trace */
-	const char *out;
+	struct kml_answer answer;
 	struct fidelity_options options;
-	bool json, no_figures;
 	double max_wmape, min_skill; /* NaN: not asked */
 };
 
@@ -53,8 +46,8 @@ static const struct argp_option options[] = {
 	{"max-wmape", OPTION_MAX_WMAPE, "X", 0, "Exit status 1 when WMAPE is more, as in 0.01 or 1%", 0},
 	{"min-skill", OPTION_MIN_SKILL, "X", 0, "Exit status 1 when skill is less, or has no value", 0},
 	{"check", KML_OPTION_CHECK, NULL, 0, "Check every answer against a shadow model too", 0},
-	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
-	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "With --out: the CSV files only", 0},
+	{"json", KML_OPTION_JSON, NULL, 0, "Print JSON", 0},
+	{"no-figures", KML_OPTION_NO_FIGURES, NULL, 0, "With --out: the CSV files only", 0},
 	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
@@ -76,12 +69,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		add_trace(value, arguments, state);
 		return 0;
 	case 'a':
-		if (arguments->allocator)
-			argp_error(state, "one allocator at a time, '%s' is too many", value);
-		arguments->allocator = value;
-		return 0;
-	case 'o':
-		arguments->out = value;
+		kml_option_once(&arguments->allocator, value, "allocator", "", state);
 		return 0;
 	case KML_OPTION_LEVEL:
 		replay->level = kml_option_level(value, state);
@@ -97,18 +85,15 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_MIN_SKILL:
 		arguments->min_skill = kml_option_ratio(value, "min-skill", state);
 		return 0;
-	case OPTION_JSON:
-		arguments->json = true;
-		return 0;
-	case OPTION_NO_FIGURES:
-		arguments->no_figures = true;
-		return 0;
 	case ARGP_KEY_END:
 		if (arguments->trace_count == 0)
 			argp_error(state, "which trace? Give a .kmt (those of traces/, or your own: 'kmemlab import')");
 		return 0;
 	default:
-		return kml_option_replay(key, value, replay, NULL, state) ? 0 : ARGP_ERR_UNKNOWN;
+		if (kml_option_replay(key, value, replay, NULL, state) ||
+		    kml_option_answer(key, value, &arguments->answer))
+			return 0;
+		return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -202,9 +187,7 @@ static struct kml_spec *choose_spec(const struct arguments *arguments, struct km
 /* All traces, and what is written of them. */
 struct session {
 	const struct arguments *arguments;
-	struct kml_output outputs[FIDELITY_FILES];
-	bool writes;
-	cJSON *list;
+	struct reports reports;
 	struct fidelity_sums sums;
 	bool check_failed;
 };
@@ -212,23 +195,6 @@ struct session {
 static void show_progress(void *context, uint64_t events)
 {
 	kml_progress_update(context, events);
-}
-
-static bool report_one(struct session *session, const struct fidelity_report *report, struct kml_error *error)
-{
-	session->sums.error += report->fidelity->sums.error;
-	session->sums.actual += report->fidelity->sums.actual;
-	session->sums.moved += report->fidelity->sums.moved;
-	for (int file = 0; session->writes && file < FIDELITY_FILES; file++)
-		fidelity_write(report, file, session->outputs[file].stream);
-	if (!session->arguments->json) {
-		fidelity_print(report, stdout);
-		return true;
-	}
-	cJSON *json = fidelity_json(report);
-	if (!json || !cJSON_AddItemToArray(session->list, json))
-		return kml_fail(error, "out of memory for the JSON of %s", report->trace_path);
-	return true;
 }
 
 static bool judge_one(struct session *session, const char *path, struct kmt_reader *reader, const struct kml_spec *spec,
@@ -251,7 +217,12 @@ static bool judge_one(struct session *session, const char *path, struct kmt_read
 					       .options = &judged,
 					       .fidelity = &fidelity};
 	session->check_failed |= fidelity.result.check_failed;
-	done = done && report_one(session, &report, error);
+	if (done) {
+		session->sums.error += fidelity.sums.error;
+		session->sums.actual += fidelity.sums.actual;
+		session->sums.moved += fidelity.sums.moved;
+	}
+	done = done && reports_add(&session->reports, &report, path, error);
 	fidelity_free(&fidelity);
 	return done;
 }
@@ -268,57 +239,17 @@ static bool judge_trace(struct session *session, const char *path, struct kml_er
 	return done;
 }
 
-static bool open_outputs(struct session *session, struct kml_error *error)
-{
-	const char *folder = session->arguments->out;
-	if (!folder)
-		return true;
-	if (!kml_make_directory(folder, error))
-		return false;
-	session->writes = true;
-	for (int file = 0; file < FIDELITY_FILES; file++) {
-		char path[4000];
-		snprintf(path, sizeof path, "%.3900s/%s", folder, fidelity_file_name(file));
-		if (!kml_output_open(&session->outputs[file], path, error))
-			return false;
-		fprintf(session->outputs[file].stream, "%s\n", fidelity_file_header(file));
-	}
-	return true;
-}
-
-static bool commit_outputs(struct session *session, struct kml_error *error)
-{
-	for (int file = 0; session->writes && file < FIDELITY_FILES; file++)
-		if (!kml_output_commit(&session->outputs[file], error))
-			return false;
-	return true;
-}
-
-static void draw_figures(const struct arguments *arguments)
-{
-	if (!arguments->out || arguments->no_figures)
-		return;
-	if (kml_run_script("fidelity", "fidelity.py", arguments->out, true) != 0)
-		fprintf(stderr,
-			"kmemlab fidelity: no figures (python3-matplotlib and python3-pandas make them); the CSV files "
-			"are in %s\n",
-			arguments->out);
-}
-
 /* One trace: its own object. Several: the ratios over all, and a list. */
 static void print_json(struct session *session)
 {
-	cJSON *root = session->list;
-	cJSON *only = cJSON_GetArraySize(root) == 1 ? cJSON_DetachItemFromArray(root, 0) : NULL;
-	double wmape = fidelity_wmape(&session->sums), skill = fidelity_skill(&session->sums);
-	if (!only) {
-		only = cJSON_CreateObject();
-		kml_json_add_ratio(only, "wmape", wmape);
-		kml_json_add_ratio(only, "skill", skill);
-		cJSON_AddItemToObject(only, "traces", root);
-		session->list = NULL;
+	cJSON *json = reports_take_json(&session->reports), *root = json;
+	if (cJSON_IsArray(json)) {
+		root = cJSON_CreateObject();
+		kml_json_add_ratio(root, "wmape", fidelity_wmape(&session->sums));
+		kml_json_add_ratio(root, "skill", fidelity_skill(&session->sums));
+		cJSON_AddItemToObject(root, "traces", json);
 	}
-	kml_json_print(only);
+	kml_json_print(root);
 }
 
 /* The limits asked for; over all traces. */
@@ -345,15 +276,10 @@ static int check_limits(const struct session *session)
 static bool judge_all(struct session *session, struct kml_error *error)
 {
 	const struct arguments *arguments = session->arguments;
-	if (!open_outputs(session, error))
-		return false;
-	for (uint32_t i = 0; i < arguments->trace_count; i++) {
-		if (i > 0 && !arguments->json)
-			putchar('\n');
-		if (!judge_trace(session, arguments->traces[i], error))
-			return false;
-	}
-	return commit_outputs(session, error);
+	bool done = reports_open(&session->reports, &fidelity_reports, &arguments->answer, error);
+	for (uint32_t i = 0; done && i < arguments->trace_count; i++)
+		done = judge_trace(session, arguments->traces[i], error);
+	return reports_close(&session->reports, done, error);
 }
 
 int cmd_fidelity(int argc, char **argv)
@@ -364,15 +290,12 @@ int cmd_fidelity(int argc, char **argv)
 	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
 	if (status)
 		return status;
-	struct session session = {.arguments = &arguments, .list = cJSON_CreateArray()};
-	bool done = judge_all(&session, &error);
-	for (int file = 0; session.writes && !done && file < FIDELITY_FILES; file++)
-		kml_output_abandon(&session.outputs[file]);
-	if (done && arguments.json)
-		print_json(&session);
-	cJSON_Delete(session.list);
-	if (!done)
+	struct session session = {.arguments = &arguments};
+	if (!judge_all(&session, &error))
 		return kml_report(&error, session.check_failed ? KML_EXIT_CHECK_FAILED : KML_EXIT_USAGE);
-	draw_figures(&arguments);
+	if (arguments.answer.json)
+		print_json(&session);
+	if (arguments.answer.out && !arguments.answer.no_figures)
+		kml_draw_figures("fidelity", "fidelity.py", arguments.answer.out);
 	return check_limits(&session);
 }

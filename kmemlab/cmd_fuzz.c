@@ -34,13 +34,10 @@ enum mode {
 };
 
 enum {
-	OPTION_ENGINE = 256,
+	OPTION_ENGINE = KML_OPTION_OWN,
 	OPTION_SECONDS,
 	OPTION_PLAIN,
 	OPTION_NO_COVERAGE,
-	OPTION_SEED,
-	OPTION_JSON,
-	OPTION_PLUGIN,
 	OPTION_SYNC,
 	OPTION_TARGET,
 	OPTION_UNITS,
@@ -51,11 +48,12 @@ struct arguments {
 	enum mode mode;
 	char *words[WORDS_MAX]; /* targets, files or stacks */
 	int word_count;
-	const char *engine, *out, *sync, *target, *plugin;
+	const char *engine, *sync, *target, *plugin;
 	uint64_t seconds, minutes;
 	uint64_t jobs, seed;
 	uint32_t units;
-	bool plain, json, no_coverage;
+	bool plain, no_coverage;
+	struct kml_answer answer;
 	const char *campaign_only; /* an option that another mode has no use for, or NULL */
 };
 
@@ -72,9 +70,9 @@ static const struct argp_option options[] = {
 	 1},
 	{"sync", OPTION_SYNC, "FOLDER", 0,
 	 "A folder shared by several machines: AFL++ exchanges inputs through it; see fuzz/README.md", 1},
-	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Fuzz the allocators of a shared object too", 1},
-	{"seed", OPTION_SEED, "N", 0, "Seed of the engines (default 1)", 1},
-	{"json", OPTION_JSON, NULL, 0, "Print JSON", 1},
+	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Fuzz the allocators of a shared object too", 1},
+	{"seed", KML_OPTION_SEED, "N", 0, "Seed of the engines (default 1)", 1},
+	{"json", KML_OPTION_JSON, NULL, 0, "Print JSON", 1},
 	{NULL, 0, NULL, 0, "Instead of a campaign:", 2},
 	{"list", OPTION_MODE + MODE_LIST, NULL, 0, "Every target: its name, kind and stack", 2},
 	{"show", OPTION_MODE + MODE_SHOW, NULL, 0, "FILE (bytes of a target, .ops or .kmt) as .ops text", 2},
@@ -158,9 +156,6 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->jobs = kml_option_number(value, 1, 1024, "jobs", state);
 		arguments->campaign_only = "jobs";
 		return 0;
-	case 'o':
-		arguments->out = value;
-		return 0;
 	case OPTION_PLAIN:
 		arguments->plain = true;
 		arguments->campaign_only = "plain";
@@ -173,18 +168,13 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->sync = value;
 		arguments->campaign_only = "sync";
 		return 0;
-	case OPTION_SEED:
+	case KML_OPTION_SEED:
 		arguments->seed = kml_option_number(value, 1, UINT32_MAX, "seed", state);
 		arguments->campaign_only = "seed";
 		return 0;
-	case OPTION_JSON:
-		arguments->json = true;
-		return 0;
-	case OPTION_PLUGIN:
-		if (arguments->plugin)
-			argp_error(state, "one plugin at a time, '%s' is too many", value);
+	case KML_OPTION_PLUGIN:
+		kml_option_once(&arguments->plugin, value, "plugin", "", state);
 		kml_option_plugin(value, state);
-		arguments->plugin = value;
 		return 0;
 	case OPTION_TARGET:
 		arguments->target = value;
@@ -196,6 +186,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		check_words(arguments, state);
 		return 0;
 	default:
+		if (kml_option_answer(key, value, &arguments->answer))
+			return 0;
 		if (key < OPTION_MODE || key > OPTION_MODE + MODE_EXHAUSTIVE)
 			return ARGP_ERR_UNKNOWN;
 		set_mode(arguments, (enum mode)(key - OPTION_MODE), state);
@@ -302,7 +294,7 @@ static int run_campaign(const struct arguments *arguments)
 		if (!know_target(arguments->words[i], &error))
 			return kml_report(&error, KML_EXIT_USAGE);
 	add_option(&line, "--engine", arguments->engine ? arguments->engine : "both");
-	add_option(&line, "--out", arguments->out);
+	add_option(&line, "--out", arguments->answer.out);
 	add_option(&line, "--sync", arguments->sync);
 	add_option(&line, "--plugin", arguments->plugin);
 	add_number(&line, "--seconds", seconds ? seconds : SECONDS_DEFAULT);
@@ -312,7 +304,7 @@ static int run_campaign(const struct arguments *arguments)
 		add_word(&line, "--plain");
 	if (arguments->no_coverage)
 		add_word(&line, "--no-coverage");
-	if (arguments->json)
+	if (arguments->answer.json)
 		add_word(&line, "--json");
 	for (int i = 0; i < arguments->word_count; i++)
 		add_word(&line, arguments->words[i]);
@@ -340,7 +332,7 @@ static int run_exhaustive(const struct arguments *arguments)
 		.stack_count = (size_t)arguments->word_count,
 		.units = arguments->units,
 		.minutes = arguments->minutes ? (uint32_t)arguments->minutes : (uint32_t)(arguments->seconds + 59) / 60,
-		.out_folder = arguments->out};
+		.out_folder = arguments->answer.out};
 	return fuzz_exhaustive_command(&exhaustive);
 }
 
@@ -354,15 +346,15 @@ int cmd_fuzz(int argc, char **argv)
 		return status;
 	switch (arguments.mode) {
 	case MODE_LIST:
-		return fuzz_list_targets(arguments.json);
+		return fuzz_list_targets(arguments.answer.json);
 	case MODE_SHOW:
 		return fuzz_show(arguments.words[0], arguments.target);
 	case MODE_RUN:
-		return fuzz_run_files(arguments.words, arguments.word_count, arguments.target, arguments.json);
+		return fuzz_run_files(arguments.words, arguments.word_count, arguments.target, arguments.answer.json);
 	case MODE_MINIMISE:
-		return fuzz_minimise_file(arguments.words[0], arguments.target, arguments.out,
+		return fuzz_minimise_file(arguments.words[0], arguments.target, arguments.answer.out,
 					  arguments.seconds ? (unsigned)arguments.seconds : MINIMISE_SECONDS,
-					  arguments.json);
+					  arguments.answer.json);
 	case MODE_WRITE_CORPUS:
 		return fuzz_write_corpus(arguments.words[0], arguments.target);
 	case MODE_EXHAUSTIVE:

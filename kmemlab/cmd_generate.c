@@ -6,6 +6,7 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
+#include "kmemlab/options.h"
 #include "kmemlab/params_text.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/nearest.h"
@@ -14,12 +15,13 @@
 #include "workloads/generate/generate.h"
 #include "workloads/generate/twin_fit.h"
 
-enum { OPTION_LIST = 256, OPTION_AGAINST, OPTION_FIT, OPTION_MODEL_SIZE };
+enum { OPTION_LIST = KML_OPTION_OWN, OPTION_AGAINST, OPTION_FIT, OPTION_MODEL_SIZE };
 
 struct arguments {
-	const char *workload, *out, *against, *fit;
+	const char *workload, *against, *fit;
 	uint64_t model_bytes;
-	bool list, quiet;
+	bool list;
+	struct kml_answer answer;
 };
 
 static const struct argp_option options[] = {
@@ -42,12 +44,6 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 	switch (key) {
-	case 'o':
-		arguments->out = value;
-		return 0;
-	case 'q':
-		arguments->quiet = true;
-		return 0;
 	case OPTION_AGAINST:
 		arguments->against = value;
 		return 0;
@@ -62,23 +58,21 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 			argp_error(state, "model-size '%s': give a size such as 16k, up to 1G", value);
 		return 0;
 	case ARGP_KEY_ARG:
-		if (arguments->workload)
-			argp_error(state, "one workload at a time ('%s' is the second)", value);
-		arguments->workload = value;
+		kml_option_once(&arguments->workload, value, "workload", "", state);
 		return 0;
 	case ARGP_KEY_END:
 		if (arguments->fit && arguments->workload)
 			argp_error(state, "fit %s, or make '%s': one at a time", arguments->fit, arguments->workload);
-		if (arguments->fit && !arguments->out)
+		if (arguments->fit && !arguments->answer.out)
 			argp_error(state, "say where to write the model: -o OUT.json");
 		if (!arguments->list && !arguments->fit && !arguments->workload)
 			argp_error(state, "which workload? 'kmemlab generate --list' shows all");
-		if (!arguments->list && !arguments->out)
+		if (!arguments->list && !arguments->answer.out)
 			argp_error(state, "say where to write: -o OUT.kmt (or give the workload to 'kmemlab replay' as "
 					  "it is)");
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_answer(key, value, &arguments->answer) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -143,16 +137,6 @@ static void print_report(const struct kmt_snapshot *snapshot, bool quiet)
 		fprintf(stderr, "%s\n", snapshot->text);
 }
 
-static bool write_item(struct kmt_writer *writer, const struct kmt_item *item, struct kml_error *error)
-{
-	if (item->kind == KMT_ITEM_SNAPSHOT)
-		return kmt_write_snapshot(writer, item->snapshot, error);
-	for (uint32_t i = 0; i < item->event_count; i++)
-		if (!kmt_write_event(writer, &item->events[i], error))
-			return false;
-	return true;
-}
-
 static bool copy_items(struct kmt_reader *reader, struct kmt_writer *writer, bool quiet, struct kml_error *error)
 {
 	struct kml_progress progress;
@@ -164,7 +148,7 @@ static bool copy_items(struct kmt_reader *reader, struct kmt_writer *writer, boo
 	while ((kind = kmt_next(reader, &item, error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT) {
 		if (kind == KMT_ITEM_SNAPSHOT)
 			print_report(item.snapshot, quiet);
-		if (!write_item(writer, &item, error))
+		if (!kmt_write_item(writer, &item, error))
 			break;
 		done += item.event_count;
 		kml_progress_update(&progress, done);
@@ -177,10 +161,11 @@ static bool write_trace(struct kmt_reader *reader, const struct arguments *argum
 {
 	uint32_t cache_count;
 	const struct kmt_cache *caches = kmt_reader_caches(reader, &cache_count);
-	struct kmt_writer *writer = kmt_create(arguments->out, kmt_reader_origin(reader), caches, cache_count, error);
+	struct kmt_writer *writer =
+		kmt_create(arguments->answer.out, kmt_reader_origin(reader), caches, cache_count, error);
 	if (!writer)
 		return false;
-	if (copy_items(reader, writer, arguments->quiet, error))
+	if (copy_items(reader, writer, arguments->answer.quiet, error))
 		return kmt_finish(writer, NULL, error);
 	kmt_abandon(writer);
 	return false;
@@ -191,18 +176,18 @@ static bool write_trace(struct kmt_reader *reader, const struct arguments *argum
 static bool write_model(const struct twin_model *model, const struct arguments *arguments, struct kml_error *error)
 {
 	struct kml_output output;
-	if (!kml_output_open(&output, arguments->out, error))
+	if (!kml_output_open(&output, arguments->answer.out, error))
 		return false;
 	if (!twin_model_write(model, output.stream)) {
 		kml_output_abandon(&output);
-		return kml_fail(error, "%s: out of memory", arguments->out);
+		return kml_fail(error, "%s: out of memory", arguments->answer.out);
 	}
 	long bytes = ftell(output.stream);
 	if (!kml_output_commit(&output, error))
 		return false;
-	if (!arguments->quiet)
-		fprintf(stderr, "%s: %ld bytes; %" PRIu32 " caches, %" PRIu32 " kinds of allocations\n", arguments->out,
-			bytes, model->cache_count, model->kind_count);
+	if (!arguments->answer.quiet)
+		fprintf(stderr, "%s: %ld bytes; %" PRIu32 " caches, %" PRIu32 " kinds of allocations\n",
+			arguments->answer.out, bytes, model->cache_count, model->kind_count);
 	return true;
 }
 
@@ -232,15 +217,15 @@ int cmd_generate(int argc, char **argv)
 		return list(arguments.workload);
 	if (!workload_is_spec(arguments.workload))
 		return list(arguments.workload); /* says that there is none */
-	workload_show_progress(!arguments.quiet);
+	workload_show_progress(!arguments.answer.quiet);
 	struct kmt_reader *reader = workload_open(arguments.workload, arguments.against, &error);
 	if (!reader)
 		return kml_report(&error, KML_EXIT_USAGE);
 	bool done = write_trace(reader, &arguments, &error);
 	const struct kmt_totals *totals = kmt_reader_totals(reader);
-	if (done && !arguments.quiet)
-		fprintf(stderr, "%s: %" PRIu64 " events, %.3f s; at most %" PRIu64 " objects at once\n", arguments.out,
-			totals->events, (double)totals->duration_ns / 1e9, totals->objects);
+	if (done && !arguments.answer.quiet)
+		fprintf(stderr, "%s: %" PRIu64 " events, %.3f s; at most %" PRIu64 " objects at once\n",
+			arguments.answer.out, totals->events, (double)totals->duration_ns / 1e9, totals->objects);
 	kmt_close(reader);
 	return done ? KML_EXIT_OK : kml_report(&error, KML_EXIT_USAGE);
 }

@@ -13,14 +13,13 @@
 #include "traces/import/import.h"
 
 enum {
-	OPTION_SNAPSHOTS = 256,
+	OPTION_SNAPSHOTS = KML_OPTION_OWN,
 	OPTION_CACHES,
 	OPTION_STRICT,
 	OPTION_NOTE,
 	OPTION_KERNEL,
 	OPTION_COMMAND,
 	OPTION_CHURN,
-	OPTION_SEED,
 	OPTION_SECONDS,
 	OPTION_CPUS
 };
@@ -30,7 +29,8 @@ enum { SECONDS_MAX = 366 * 24 * 3600 };
 static const double CHURN_MAX_PER_S = 1e9;
 
 struct arguments {
-	const char *file, *out, *snapshots, *caches;
+	const char *file, *snapshots, *caches;
+	struct kml_answer answer;
 	struct kmt_origin origin;
 	struct import_options options;
 	const char *series_option; /* one that only a series of slabinfo has; NULL: none was given */
@@ -55,7 +55,7 @@ static const struct argp_option options[] = {
 	 "Objects replaced a second beside what the counts show: a number (0: none), or auto: as many as the series "
 	 "itself saw come and go (default auto)",
 	 1},
-	{"seed", OPTION_SEED, "N", 0, "Of what is drawn: which objects are freed, on which cpu (default 1)", 1},
+	{"seed", KML_OPTION_SEED, "N", 0, "Of what is drawn: which objects are freed, on which cpu (default 1)", 1},
 	{"seconds", OPTION_SECONDS, "N", 0, "How long the churn goes on after a single snapshot (default 60)", 1},
 	{"cpus", OPTION_CPUS, "N", 0, "Of the machine; slabinfo does not tell (default 1)", 1},
 	{0}};
@@ -108,7 +108,7 @@ static error_t parse_series_option(int key, const char *value, struct arguments 
 		arguments->series_option = "--churn";
 		parse_churn(value, series, state);
 		return 0;
-	case OPTION_SEED:
+	case KML_OPTION_SEED:
 		arguments->series_option = "--seed";
 		series->seed = kml_option_number(value, 0, UINT64_MAX, "--seed", state);
 		return 0;
@@ -121,7 +121,7 @@ static error_t parse_series_option(int key, const char *value, struct arguments 
 		arguments->origin.cpu_count = (uint32_t)kml_option_number(value, 1, KMT_CPUS_MAX, "--cpus", state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_answer(key, value, &arguments->answer) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -130,12 +130,6 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	struct arguments *arguments = state->input;
 
 	switch (key) {
-	case 'o':
-		arguments->out = value;
-		return 0;
-	case 'q':
-		arguments->options.quiet = true;
-		return 0;
 	case OPTION_SNAPSHOTS:
 		arguments->snapshots = value;
 		return 0;
@@ -155,14 +149,12 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->origin.command = value;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (arguments->file != NULL)
-			argp_error(state, "one FILE at a time ('%s' is the second)", value);
-		arguments->file = value;
+		kml_option_once(&arguments->file, value, "FILE", "", state);
 		return 0;
 	case ARGP_KEY_END:
 		if (arguments->file == NULL)
 			argp_error(state, "name the recording: kmemlab import -o OUT.kmt FILE");
-		if (arguments->out == NULL)
+		if (arguments->answer.out == NULL)
 			argp_error(state, "say where to write: -o OUT.kmt");
 		return 0;
 	default:
@@ -217,7 +209,7 @@ static bool import_all(struct import *import, const struct arguments *arguments,
 	return read_file(import, arguments->file, error) &&
 	       (arguments->snapshots == NULL || import_snapshots(import, arguments->snapshots, error)) &&
 	       (arguments->caches == NULL || import_cache_table(import, arguments->caches, error)) &&
-	       check_series(import, arguments, error) && import_write(import, arguments->out, error);
+	       check_series(import, arguments, error) && import_write(import, arguments->answer.out, error);
 }
 
 int cmd_import(int argc, char **argv)
@@ -232,6 +224,7 @@ int cmd_import(int argc, char **argv)
 		fputs("kmemlab: standard input is a terminal; pipe a trace into it\n", stderr);
 		return KML_EXIT_USAGE;
 	}
+	arguments.options.quiet = arguments.answer.quiet;
 	struct import *import = import_create(&arguments.options);
 	if (import == NULL) {
 		kml_fail(&error, "out of memory");
@@ -241,8 +234,8 @@ int cmd_import(int argc, char **argv)
 	const char *warning;
 	for (uint32_t i = 0; (warning = import_warning(import, i)) != NULL; i++)
 		fprintf(stderr, "kmemlab: warning: %s\n", warning);
-	if (done && !arguments.options.quiet)
-		print_summary(import, arguments.out);
+	if (done && !arguments.answer.quiet)
+		print_summary(import, arguments.answer.out);
 	import_destroy(import);
 	return done ? KML_EXIT_OK : kml_report(&error, KML_EXIT_USAGE);
 }

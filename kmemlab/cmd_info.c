@@ -18,17 +18,19 @@
 
 #include "kmemlab/command.h"
 #include "kmemlab/event_text.h"
+#include "kmemlab/options.h"
 #include "kmemlab/support/error.h"
 #include "traces/kmt/kmt.h"
 #include "workloads/generate/generate.h"
 
-enum { OPTION_CACHES = 256, OPTION_EVENTS, OPTION_FROM, OPTION_LIMIT, OPTION_CSV, OPTION_SNAPSHOTS, OPTION_JSON };
+enum { OPTION_CACHES = KML_OPTION_OWN, OPTION_EVENTS, OPTION_FROM, OPTION_LIMIT, OPTION_CSV, OPTION_SNAPSHOTS };
 
 struct arguments {
 	const char *path;
 	const char *snapshot_kind; /* NULL: a list of all */
 	uint64_t from, limit;
-	bool caches, events, csv, snapshots, json;
+	bool caches, events, csv, snapshots;
+	struct kml_answer answer;
 };
 
 static const struct argp_option options[] = {
@@ -39,7 +41,7 @@ static const struct argp_option options[] = {
 	{"csv", OPTION_CSV, NULL, 0, "With --events: comma-separated values", 0},
 	{"snapshots", OPTION_SNAPSHOTS, "KIND", OPTION_ARG_OPTIONAL,
 	 "List the snapshots, or print those of one kind: slabinfo, buddyinfo, meminfo ...", 0},
-	{"json", OPTION_JSON, NULL, 0, "Print the summary as JSON", 0},
+	{"json", KML_OPTION_JSON, NULL, 0, "Print the summary as JSON", 0},
 	{0},
 };
 
@@ -55,7 +57,7 @@ static void check_combination(const struct arguments *arguments, struct argp_sta
 {
 	if (!arguments->path)
 		argp_error(state, "name a trace: kmemlab info TRACE.kmt");
-	if (arguments->events + arguments->snapshots + (arguments->json || arguments->caches) > 1)
+	if (arguments->events + arguments->snapshots + (arguments->answer.json || arguments->caches) > 1)
 		argp_error(state, "--events, --snapshots and the summary (--json, --caches) go one at a time");
 	if (!arguments->events && (arguments->csv || arguments->from || arguments->limit != UINT64_MAX))
 		argp_error(state, "--from, --limit and --csv go with --events");
@@ -83,22 +85,17 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->snapshots = true;
 		arguments->snapshot_kind = value;
 		return 0;
-	case OPTION_JSON:
-		arguments->json = true;
-		return 0;
 	case ARGP_KEY_ARG:
-		if (!arguments->path)
-			arguments->path = value;
-		else if (arguments->snapshots && !arguments->snapshot_kind)
+		if (arguments->path && arguments->snapshots && !arguments->snapshot_kind)
 			arguments->snapshot_kind = value;
 		else
-			argp_error(state, "one trace at a time, '%s' is too many", value);
+			kml_option_once(&arguments->path, value, "trace", "", state);
 		return 0;
 	case ARGP_KEY_END:
 		check_combination(arguments, state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_answer(key, value, &arguments->answer) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -456,7 +453,7 @@ static bool show_summary(struct kmt_reader *reader, const struct arguments *argu
 	if (arguments->caches && !uses)
 		return false;
 	bool ok = true;
-	if (arguments->json) {
+	if (arguments->answer.json) {
 		ok = print_json(reader, hash, uses, error);
 	} else {
 		print_origin(reader, hash);

@@ -7,19 +7,17 @@
 
 #include "allocators/registry.h"
 #include "kmemlab/command.h"
-#include "kmemlab/params_text.h"
 #include "kmemlab/options.h"
-
-enum { OPTION_PLUGIN = 256, OPTION_JSON };
+#include "kmemlab/params_text.h"
 
 struct arguments {
 	const char *name; /* NULL: all */
-	bool json;
+	struct kml_answer answer;
 };
 
 static const struct argp_option options[] = {
-	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
-	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
+	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{"json", KML_OPTION_JSON, NULL, 0, "Print JSON", 0},
 	{0},
 };
 
@@ -27,19 +25,14 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 	switch (key) {
-	case OPTION_PLUGIN:
+	case KML_OPTION_PLUGIN:
 		kml_option_plugin(value, state);
 		return 0;
-	case OPTION_JSON:
-		arguments->json = true;
-		return 0;
 	case ARGP_KEY_ARG:
-		if (arguments->name)
-			argp_error(state, "one allocator at most, '%s' is too many", value);
-		arguments->name = value;
+		kml_option_once(&arguments->name, value, "allocator", "", state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_answer(key, value, &arguments->answer) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -135,7 +128,7 @@ int cmd_list(int argc, char **argv)
 		shown = &one;
 		count = 1;
 	}
-	if (arguments.json) {
+	if (arguments.answer.json) {
 		print_json(shown, count);
 		return KML_EXIT_OK;
 	}

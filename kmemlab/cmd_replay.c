@@ -17,10 +17,7 @@
 #include "workloads/replay.h"
 #include "workloads/scan.h"
 
-enum {
-	OPTION_SAMPLES = KML_OPTION_OWN,
-	OPTION_JSON,
-};
+enum { OPTION_SAMPLES = KML_OPTION_OWN };
 
 struct arguments {
 	const char *trace;
@@ -28,7 +25,7 @@ struct arguments {
 	bool seed_given, samples_given;
 	struct replay_options options;
 	bool smallest;
-	bool json;
+	struct kml_answer answer;
 };
 
 static const struct argp_option options[] = {
@@ -42,33 +39,26 @@ static const struct argp_option options[] = {
 	{"samples", OPTION_SAMPLES, "N", 0, "Samples, evenly spaced in events (default 20; --check looks deep there)",
 	 0},
 	{"seed", KML_OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
-	{"json", OPTION_JSON, NULL, 0, "Print JSON", 0},
+	{"json", KML_OPTION_JSON, NULL, 0, "Print JSON", 0},
 	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
+	static const char takes_many[] = " ('kmemlab run' takes many)";
 	struct arguments *arguments = state->input;
 	switch (key) {
 	case ARGP_KEY_ARG:
 	case 't':
-		if (arguments->trace)
-			argp_error(state, "one trace at a time, '%s' is too many ('kmemlab run' takes many)", value);
-		arguments->trace = value;
+		kml_option_once(&arguments->trace, value, "trace", takes_many, state);
 		return 0;
 	case 'a':
-		if (arguments->allocator)
-			argp_error(state, "one allocator at a time, '%s' is too many ('kmemlab run' takes many)",
-				   value);
-		arguments->allocator = value;
+		kml_option_once(&arguments->allocator, value, "allocator", takes_many, state);
 		return 0;
 	case OPTION_SAMPLES:
 		arguments->samples_given = true;
 		arguments->options.samples = (uint32_t)kml_option_number(value, 0, 1000000, "samples", state);
-		return 0;
-	case OPTION_JSON:
-		arguments->json = true;
 		return 0;
 	case ARGP_KEY_END:
 		if (!arguments->trace)
@@ -76,7 +66,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		return 0;
 	default:
 		arguments->seed_given |= key == KML_OPTION_SEED;
-		if (kml_option_replay(key, value, &arguments->options, &arguments->smallest, state))
+		if (kml_option_replay(key, value, &arguments->options, &arguments->smallest, state) ||
+		    kml_option_answer(key, value, &arguments->answer))
 			return 0;
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -118,10 +109,7 @@ static void print_waste(const struct replay_sample *sample)
 
 static void print_failures(const struct replay_result *result)
 {
-	uint64_t failed = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failed += result->failures[status];
-	printf("failed allocations: %" PRIu64 "\n", failed);
+	printf("failed allocations: %" PRIu64 "\n", replay_failures(result));
 	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
 		if (result->failures[status] > 0)
 			printf("  %-18s %14" PRIu64 "\n", kml_status_name(status), result->failures[status]);
@@ -233,12 +221,12 @@ static int replay_one(struct arguments *arguments, struct kmt_reader *reader, co
 	if (!find_arena(reader, spec, arguments, &smallest_bytes, &error) ||
 	    !replay_run(reader, spec, &arguments->options, NULL, NULL, NULL, &result, &error))
 		return kml_report(&error, KML_EXIT_USAGE);
-	if (arguments->json)
+	if (arguments->answer.json)
 		print_json(arguments, &result, smallest_bytes);
 	else if (!result.check_failed)
 		print_text(arguments, &result, smallest_bytes);
 	if (!result.check_failed) {
-		if (arguments->options.check && !arguments->json)
+		if (arguments->options.check && !arguments->answer.json)
 			puts("check: ok");
 		return KML_EXIT_OK;
 	}

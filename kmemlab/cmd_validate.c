@@ -15,14 +15,13 @@
 #include "workloads/cell.h"
 #include "workloads/validate/validate.h"
 
-enum { OPTION_SEEDS = 256, OPTION_LOGS, OPTION_NO_FIGURES };
+enum { OPTION_SEEDS = KML_OPTION_OWN, OPTION_LOGS };
 enum { SECTIONS_MAX = 8, SEEDS_LEAST = 10 };
 
 struct arguments {
 	const char *sections[SECTIONS_MAX + 1];
 	uint32_t section_count;
-	const char *out;
-	bool no_figures;
+	struct kml_answer answer;
 	struct validate_plan plan;
 	struct validate_options options;
 };
@@ -35,7 +34,7 @@ static const struct argp_option options[] = {
 	{"logs", OPTION_LOGS, "FOLDER", 0,
 	 "kmem_SLAB.log, kmem_SLUB.log and kmem_SLOB.log of the public kmem-probe-framework, for the section table", 0},
 	{"out", 'o', "FOLDER", 0, "Write validate.csv, tables/validate.tex and figures there", 0},
-	{"no-figures", OPTION_NO_FIGURES, NULL, 0, "With --out: validate.csv alone", 0},
+	{"no-figures", KML_OPTION_NO_FIGURES, NULL, 0, "With --out: validate.csv alone", 0},
 	{"jobs", 'j', "N", 0, "Processes at a time (default: one a cpu)", 0},
 	{"quiet", 'q', NULL, 0, "Only what is out, and the count", 0},
 	{0},
@@ -56,23 +55,14 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_LOGS:
 		arguments->options.logs = value;
 		return 0;
-	case OPTION_NO_FIGURES:
-		arguments->no_figures = true;
-		return 0;
-	case 'o':
-		arguments->out = value;
-		return 0;
 	case 'j':
 		arguments->plan.jobs = (uint32_t)kml_option_number(value, 1, 1024, "jobs", state);
-		return 0;
-	case 'q':
-		arguments->plan.quiet = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "'%s': sections are given with --section", value);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_answer(key, value, &arguments->answer) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -195,14 +185,14 @@ static int tell(const struct arguments *arguments, const struct validate_rows *r
 {
 	struct kml_error error;
 	uint32_t out = count_status(rows, VALIDATE_OUT), skipped = count_status(rows, VALIDATE_NOT_RUN);
-	print_rows(rows, arguments->plan.quiet);
+	print_rows(rows, arguments->answer.quiet);
 	printf("\n%" PRIu32 " figures: %" PRIu32 " ok, %" PRIu32 " out, %" PRIu32 " not run\n", rows->count,
 	       rows->count - out - skipped, out, skipped);
 	fflush(stdout);
-	if (arguments->out && !write_csv(rows, arguments->out, &error))
+	if (arguments->answer.out && !write_csv(rows, arguments->answer.out, &error))
 		return kml_report(&error, KML_EXIT_USAGE);
-	if (arguments->out && !arguments->no_figures)
-		kml_run_script("validate", "validate.py", arguments->out, arguments->plan.quiet);
+	if (arguments->answer.out && !arguments->answer.no_figures)
+		kml_run_script("validate", "validate.py", arguments->answer.out, arguments->answer.quiet);
 	return out ? KML_EXIT_CHECK_FAILED : KML_EXIT_OK;
 }
 
@@ -217,6 +207,7 @@ int cmd_validate(int argc, char **argv)
 	int status = kml_parse_arguments(&argp, argc, argv, &arguments);
 	if (status)
 		return status;
+	arguments.plan.quiet = arguments.answer.quiet;
 	if (arguments.section_count > 0)
 		arguments.plan.sections = arguments.sections;
 	signal(SIGINT, on_interrupt);

@@ -17,7 +17,7 @@
 #include "workloads/survey.h"
 #include "workloads/views.h"
 
-enum { OPTION_LEVEL = 256, OPTION_AT, OPTION_ARENA, OPTION_SEED, OPTION_PLUGIN, OPTION_ACTIVE };
+enum { OPTION_AT = KML_OPTION_OWN, OPTION_ACTIVE };
 
 /* Where in the trace to look. */
 struct moment {
@@ -55,13 +55,13 @@ static const struct argp_option options[] = {
 	 "slabinfo: active objects as the kernel counts them (default), free ones parked per cpu among them, or those "
 	 "that callers truly have",
 	 0},
-	{"level", OPTION_LEVEL, "all|objects|pages", 0, "Which events to feed (default all)", 0},
-	{"arena", OPTION_ARENA, "auto|SIZE", 0,
+	{"level", KML_OPTION_LEVEL, "all|objects|pages", 0, "Which events to feed (default all)", 0},
+	{"arena", KML_OPTION_ARENA, "auto|SIZE", 0,
 	 "Size of the arena (default auto: the recorded machine where the stream begins at boot and the page allocator "
 	 "can start empty, else twice the recorded peak)",
 	 0},
-	{"seed", OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
-	{"plugin", OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
+	{"seed", KML_OPTION_SEED, "N", 0, "Seed of allocators that draw random numbers (default 1)", 0},
+	{"plugin", KML_OPTION_PLUGIN, "FILE.so", 0, "Load the allocators of a shared object too (may be repeated)", 0},
 	{0},
 };
 
@@ -117,10 +117,8 @@ static void take_operand(const char *value, struct arguments *arguments, struct 
 		}
 	if (!arguments->view)
 		argp_error(state, "no view '%s'; there are slabinfo, buddyinfo and meminfo", value);
-	else if (!arguments->trace)
-		arguments->trace = value;
 	else
-		argp_error(state, "one trace at a time, '%s' is too many", value);
+		kml_option_once(&arguments->trace, value, "trace", "", state);
 }
 
 static void check_complete(const struct arguments *arguments, struct argp_state *state)
@@ -152,23 +150,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case OPTION_ACTIVE:
 		arguments->active = parse_active(value, state);
 		return 0;
-	case OPTION_LEVEL:
-		arguments->options.level = kml_option_level(value, state);
-		return 0;
-	case OPTION_ARENA:
-		kml_option_arena(value, &arguments->options.arena_bytes, NULL, state);
-		return 0;
-	case OPTION_SEED:
-		arguments->options.seed = kml_option_number(value, 0, UINT64_MAX, "seed", state);
-		return 0;
-	case OPTION_PLUGIN:
-		kml_option_plugin(value, state);
-		return 0;
 	case ARGP_KEY_END:
 		check_complete(arguments, state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return kml_option_replay(key, value, &arguments->options, NULL, state) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 }
 

@@ -10,14 +10,6 @@
 
 enum { WORST = 10 };
 
-static uint64_t failed_allocations(const struct replay_result *result)
-{
-	uint64_t failed = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failed += result->failures[status];
-	return failed;
-}
-
 /* Caches that neither stack ever had anything in are passed over. */
 static bool is_used(const struct comparison *comparison, uint32_t cache)
 {
@@ -70,8 +62,8 @@ static void print_sides(const struct compare_report *report, FILE *stream)
 		fprintf(stream, "%c %s: %" PRIu64 " events in %.3f s, peak held %" PRIu64 ", peak requested %" PRIu64,
 			"ab"[side], report -> path[side], result -> events, (double)end -> time_ns / 1e9,
 			result -> peak_held_bytes, result -> peak_requested_bytes);
-		if (failed_allocations(result) > 0)
-			fprintf(stream, "; %" PRIu64 " allocations failed", failed_allocations(result));
+		if (replay_failures(result) > 0)
+			fprintf(stream, "; %" PRIu64 " allocations failed", replay_failures(result));
 		fputc('\n', stream);
 	}
 }
@@ -114,8 +106,9 @@ static void print_worst(const struct compare_report *report, FILE *stream)
 		fputs("every cache is the same at every sample\n", stream);
 }
 
-void compare_print(const struct compare_report *report, FILE *stream)
+static void print(const void *context, FILE *stream)
 {
+	const struct compare_report *report = context;
 	const struct comparison *comparison = report->comparison;
 	fprintf(stream, "on %s, level %s, arena %" PRIu64 " bytes, %" PRIu32 " samples at equal fractions of time\n",
 		report->spec_text, replay_level_name(report->options->level), comparison->result[COMPARE_A].arena_bytes,
@@ -154,7 +147,7 @@ static cJSON *side_json(const struct compare_report *report, enum compare_side s
 	cJSON_AddStringToObject(object, "trace", report->path[side]);
 	kml_json_add_u64(object, "events", result->events);
 	kml_json_add_u64(object, "duration_ns", end->time_ns);
-	kml_json_add_u64(object, "failed_allocations", failed_allocations(result));
+	kml_json_add_u64(object, "failed_allocations", replay_failures(result));
 	kml_json_add_u64(object, "peak_requested_bytes", result->peak_requested_bytes);
 	kml_json_add_u64(object, "peak_held_bytes", result->peak_held_bytes);
 	return object;
@@ -185,8 +178,9 @@ static void add_caches(cJSON *root, const struct compare_report *report)
 	}
 }
 
-cJSON *compare_json(const struct compare_report *report)
+static cJSON *make_json(const void *context)
 {
+	const struct compare_report *report = context;
 	cJSON *root = cJSON_CreateObject();
 	cJSON_AddStringToObject(root, "allocator", report->spec_text);
 	cJSON_AddStringToObject(root, "level", replay_level_name(report->options->level));
@@ -203,29 +197,6 @@ cJSON *compare_json(const struct compare_report *report)
 }
 
 /* -------------------------------------------------------------------------------------------------- CSV */
-
-#define KEY "a,b,allocator,level,"
-
-static const struct {
-	const char *name, *header;
-} files[COMPARE_FILES] = {
-	[COMPARE_SUMMARY_CSV] = {"compare.csv", KEY "cache,curve,wape,error_bytes,base_bytes,mean_difference_bytes,"
-						    "most_difference_bytes,most_sample,a_peak_bytes,b_peak_bytes"},
-	[COMPARE_CURVES_CSV] = {"compare_curves.csv",
-				KEY "sample,curve,a_event,b_event,a_time_ns,b_time_ns,a_bytes,b_bytes"},
-	[COMPARE_CACHES_CSV] = {"compare_caches.csv", KEY "sample,cache,a_time_ns,b_time_ns,a_slab_bytes,b_slab_bytes,"
-							  "a_live_bytes,b_live_bytes"},
-};
-
-const char *compare_file_name(enum compare_file file)
-{
-	return files[file].name;
-}
-
-const char *compare_file_header(enum compare_file file)
-{
-	return files[file].header;
-}
 
 static void write_key(const struct compare_report *report, FILE *stream)
 {
@@ -252,8 +223,9 @@ static void write_distance(const struct compare_report *report, const char *cach
 		distance->peak_bytes[COMPARE_B]);
 }
 
-static void write_summary(const struct compare_report *report, FILE *stream)
+static void write_summary(const void *context, FILE *stream)
 {
+	const struct compare_report *report = context;
 	const struct comparison *comparison = report->comparison;
 	for (int curve = 0; curve < COMPARE_CURVES; curve++)
 		write_distance(report, "", compare_curve_name((enum compare_curve)curve), &comparison->curves[curve],
@@ -265,8 +237,9 @@ static void write_summary(const struct compare_report *report, FILE *stream)
 				       &comparison->cache[i][curve], stream);
 }
 
-static void write_curves(const struct compare_report *report, FILE *stream)
+static void write_curves(const void *context, FILE *stream)
 {
+	const struct compare_report *report = context;
 	const struct comparison *comparison = report->comparison;
 	for (uint32_t i = 0; i < comparison->samples; i++) {
 		const struct compare_sample *a = &comparison->sample[COMPARE_A][i];
@@ -294,17 +267,28 @@ static void write_cache(const struct compare_report *report, uint32_t index, uin
 		compare_cache_bytes(a, cache, COMPARE_LIVE), compare_cache_bytes(b, cache, COMPARE_LIVE));
 }
 
-static void write_caches(const struct compare_report *report, FILE *stream)
+static void write_caches(const void *context, FILE *stream)
 {
+	const struct compare_report *report = context;
 	for (uint32_t i = 0; i < report->comparison->samples; i++)
 		for (uint32_t cache = 0; cache < report->comparison->caches.count; cache++)
 			if (is_used(report->comparison, cache))
 				write_cache(report, i, cache, stream);
 }
 
-void compare_write(const struct compare_report *report, enum compare_file file, FILE *stream)
-{
-	static void (*const writers[COMPARE_FILES])(const struct compare_report *,
-						    FILE *) = {write_summary, write_curves, write_caches};
-	writers[file](report, stream);
-}
+#define KEY "a,b,allocator,level,"
+
+const struct report_kind compare_reports = {
+	.print = print,
+	.json = make_json,
+	.files = {
+		{"compare.csv",
+		 KEY "cache,curve,wape,error_bytes,base_bytes,mean_difference_bytes,most_difference_bytes,most_sample,"
+		     "a_peak_bytes,b_peak_bytes",
+		 write_summary},
+		{"compare_curves.csv", KEY "sample,curve,a_event,b_event,a_time_ns,b_time_ns,a_bytes,b_bytes",
+		 write_curves},
+		{"compare_caches.csv",
+		 KEY "sample,cache,a_time_ns,b_time_ns,a_slab_bytes,b_slab_bytes,a_live_bytes,b_live_bytes",
+		 write_caches},
+	}};

@@ -4,9 +4,7 @@
 #ifndef KMEMLAB_COMPARE_REPORT_H
 #define KMEMLAB_COMPARE_REPORT_H
 
-#include <cjson/cJSON.h>
-#include <stdio.h>
-
+#include "kmemlab/reports.h"
 #include "workloads/compare.h"
 
 struct compare_report {
@@ -17,14 +15,6 @@ struct compare_report {
 	const struct comparison *comparison;
 };
 
-void compare_print(const struct compare_report *report, FILE *stream);
-/* NULL without memory. */
-cJSON *compare_json(const struct compare_report *report);
-
-/* The files of --out, their names and headings. */
-enum compare_file { COMPARE_SUMMARY_CSV, COMPARE_CURVES_CSV, COMPARE_CACHES_CSV, COMPARE_FILES };
-const char *compare_file_name(enum compare_file file);
-const char *compare_file_header(enum compare_file file);
-void compare_write(const struct compare_report *report, enum compare_file file, FILE *stream);
+extern const struct report_kind compare_reports;
 
 #endif

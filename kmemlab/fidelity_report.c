@@ -14,14 +14,6 @@ static const char *what_is_compared(enum fidelity_scale scale)
 	return names[scale];
 }
 
-static uint64_t failed_allocations(const struct fidelity *fidelity)
-{
-	uint64_t failed = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failed += fidelity->result.failures[status];
-	return failed;
-}
-
 static uint64_t actual_pages(const struct fidelity_moment *moment)
 {
 	uint64_t pages = 0;
@@ -67,9 +59,9 @@ static void print_left_out(const struct fidelity_report *report, FILE *stream)
 		if (fidelity->caches[i].is_recorder)
 			fprintf(stream, "left out: %s, which belongs to the recording (--with-recorder keeps it)\n",
 				fidelity->caches[i].name);
-	if (failed_allocations(fidelity) > 0)
+	if (replay_failures(&fidelity->result) > 0)
 		fprintf(stream, "%" PRIu64 " allocations failed: their slabs are missing\n",
-			failed_allocations(fidelity));
+			replay_failures(&fidelity->result));
 }
 
 static void print_snapshots(const struct fidelity *fidelity, FILE *stream)
@@ -161,8 +153,9 @@ static void print_orders(const struct fidelity *fidelity, FILE *stream)
 	}
 }
 
-void fidelity_print(const struct fidelity_report *report, FILE *stream)
+static void print(const void *context, FILE *stream)
 {
+	const struct fidelity_report *report = context;
 	print_head(report, stream);
 	print_left_out(report, stream);
 	print_snapshots(report->fidelity, stream);
@@ -249,8 +242,10 @@ static void add_caches(cJSON *root, const struct fidelity *fidelity)
 			cJSON_AddItemToArray(caches, cache_json(fidelity, i));
 }
 
-cJSON *fidelity_json(const struct fidelity_report *report)
+/* wmape and skill first. */
+static cJSON *make_json(const void *context)
 {
+	const struct fidelity_report *report = context;
 	const struct fidelity *fidelity = report->fidelity;
 	cJSON *root = cJSON_CreateObject();
 	add_sums(root, &fidelity->sums);
@@ -259,7 +254,7 @@ cJSON *fidelity_json(const struct fidelity_report *report)
 	cJSON_AddStringToObject(root, "level", replay_level_name(report->options->replay.level));
 	cJSON_AddStringToObject(root, "compared", what_is_compared(fidelity->scale));
 	cJSON_AddNumberToObject(root, "judged_snapshots", fidelity->judged_moments);
-	kml_json_add_u64(root, "failed_allocations", failed_allocations(fidelity));
+	kml_json_add_u64(root, "failed_allocations", replay_failures(&fidelity->result));
 	cJSON *left_out = cJSON_AddArrayToObject(root, "left_out");
 	for (uint32_t i = 0; i < fidelity->cache_count && !report->options->with_recorder; i++)
 		if (fidelity->caches[i].is_recorder)
@@ -274,31 +269,6 @@ cJSON *fidelity_json(const struct fidelity_report *report)
 
 /* -------------------------------------------------------------------------------------------------- CSV */
 
-static const struct {
-	const char *name, *header;
-} files[FIDELITY_FILES] = {
-	[FIDELITY_CACHES_CSV] = {"fidelity.csv",
-				 "trace,allocator,level,snapshot,time_ns,event,judged,cache,left_out,predicted_pages,"
-				 "actual_pages,predicted_slabs,actual_slabs,predicted_live_objects,"
-				 "predicted_active_objects,actual_active_objects,actual_total_objects"},
-	[FIDELITY_TOTALS_CSV] = {"fidelity_totals.csv",
-				 "trace,allocator,level,snapshot,time_ns,event,judged,predicted_pages,actual_pages,"
-				 "error_pages,moved_pages,predicted_slab_kb,slab_kb,predicted_sreclaimable_kb,"
-				 "sreclaimable_kb,predicted_sunreclaim_kb,sunreclaim_kb,kernel_stack_kb"},
-	[FIDELITY_ORDERS_CSV] = {"fidelity_orders.csv", "trace,allocator,level,snapshot,time_ns,order,"
-							"predicted_free_blocks,actual_free_blocks"},
-};
-
-const char *fidelity_file_name(enum fidelity_file file)
-{
-	return files[file].name;
-}
-
-const char *fidelity_file_header(enum fidelity_file file)
-{
-	return files[file].header;
-}
-
 static void write_key(const struct fidelity_report *report, const struct fidelity_moment *moment, FILE *stream)
 {
 	const struct cell cell = {
@@ -309,7 +279,8 @@ static void write_key(const struct fidelity_report *report, const struct fidelit
 	fprintf(stream, ",%" PRIu64, moment->time_ns);
 }
 
-static void write_caches(const struct fidelity_report *report, const struct fidelity_moment *moment, FILE *stream)
+static void write_moment_caches(const struct fidelity_report *report, const struct fidelity_moment *moment,
+				FILE *stream)
 {
 	const struct fidelity *fidelity = report->fidelity;
 	for (uint32_t i = 0; i < fidelity->cache_count && moment->has_slabs; i++) {
@@ -329,7 +300,8 @@ static void write_caches(const struct fidelity_report *report, const struct fide
 	}
 }
 
-static void write_totals(const struct fidelity_report *report, const struct fidelity_moment *moment, FILE *stream)
+static void write_moment_totals(const struct fidelity_report *report, const struct fidelity_moment *moment,
+				FILE *stream)
 {
 	if (!moment->has_slabs)
 		return;
@@ -345,7 +317,8 @@ static void write_totals(const struct fidelity_report *report, const struct fide
 		moment->predicted_unreclaimable_kb, moment->unreclaimable_kb, moment->kernel_stack_kb);
 }
 
-static void write_orders(const struct fidelity_report *report, const struct fidelity_moment *moment, FILE *stream)
+static void write_moment_orders(const struct fidelity_report *report, const struct fidelity_moment *moment,
+				FILE *stream)
 {
 	for (uint32_t order = 0; order < KML_ORDERS && moment->has_orders; order++) {
 		write_key(report, moment, stream);
@@ -354,10 +327,42 @@ static void write_orders(const struct fidelity_report *report, const struct fide
 	}
 }
 
-void fidelity_write(const struct fidelity_report *report, enum fidelity_file file, FILE *stream)
+typedef void write_moment(const struct fidelity_report *report, const struct fidelity_moment *moment, FILE *stream);
+
+static void write_moments(const struct fidelity_report *report, write_moment *write, FILE *stream)
 {
-	static void (*const writers[FIDELITY_FILES])(const struct fidelity_report *, const struct fidelity_moment *,
-						     FILE *) = {write_caches, write_totals, write_orders};
 	for (uint32_t i = 0; i < report->fidelity->moment_count; i++)
-		writers[file](report, &report->fidelity->moments[i], stream);
+		write(report, &report->fidelity->moments[i], stream);
 }
+
+static void write_caches(const void *report, FILE *stream)
+{
+	write_moments(report, write_moment_caches, stream);
+}
+
+static void write_totals(const void *report, FILE *stream)
+{
+	write_moments(report, write_moment_totals, stream);
+}
+
+static void write_orders(const void *report, FILE *stream)
+{
+	write_moments(report, write_moment_orders, stream);
+}
+
+#define KEY "trace,allocator,level,snapshot,time_ns,"
+
+const struct report_kind fidelity_reports = {
+	.print = print,
+	.json = make_json,
+	.files = {
+		{"fidelity.csv",
+		 KEY "event,judged,cache,left_out,predicted_pages,actual_pages,predicted_slabs,actual_slabs,"
+		     "predicted_live_objects,predicted_active_objects,actual_active_objects,actual_total_objects",
+		 write_caches},
+		{"fidelity_totals.csv",
+		 KEY "event,judged,predicted_pages,actual_pages,error_pages,moved_pages,predicted_slab_kb,slab_kb,"
+		     "predicted_sreclaimable_kb,sreclaimable_kb,predicted_sunreclaim_kb,sunreclaim_kb,kernel_stack_kb",
+		 write_totals},
+		{"fidelity_orders.csv", KEY "order,predicted_free_blocks,actual_free_blocks", write_orders},
+	}};

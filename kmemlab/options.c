@@ -100,3 +100,31 @@ bool kml_option_replay(int key, const char *value, struct replay_options *option
 		return false;
 	}
 }
+
+bool kml_option_answer(int key, const char *value, struct kml_answer *answer)
+{
+	switch (key) {
+	case 'o':
+		answer->out = value;
+		return true;
+	case 'q':
+		answer->quiet = true;
+		return true;
+	case KML_OPTION_JSON:
+		answer->json = true;
+		return true;
+	case KML_OPTION_NO_FIGURES:
+		answer->no_figures = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+void kml_option_once(const char **given, const char *value, const char *what, const char *hint,
+		     struct argp_state *state)
+{
+	if (*given)
+		argp_error(state, "one %s at a time, '%s' is too many%s", what, value, hint);
+	*given = value;
+}

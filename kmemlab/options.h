@@ -30,12 +30,24 @@ enum kml_option {
 	KML_OPTION_CHECK,
 	KML_OPTION_SEED,
 	KML_OPTION_PLUGIN,
+	KML_OPTION_JSON,
+	KML_OPTION_NO_FIGURES,
 	KML_OPTION_OWN
 };
 
 /* --level, --arena (with `min` where `smallest` is not NULL), --check, --seed, --plugin: false for any other key. */
 bool kml_option_replay(int key, const char *value, struct replay_options *options, bool *smallest,
 		       struct argp_state *state);
+/* Where a command's answer goes, and in what form. */
+struct kml_answer {
+	const char *out; /* a file or a folder; NULL: not given */
+	bool quiet, json, no_figures;
+};
+/* -o, -q, --json, --no-figures: false for any other key. */
+bool kml_option_answer(int key, const char *value, struct kml_answer *answer);
+/* Set *given, once: a second value is refused. `what` it is; `hint` ends the refusal, or is "". */
+void kml_option_once(const char **given, const char *value, const char *what, const char *hint,
+		     struct argp_state *state);
 /* Load a shared object of allocators. */
 void kml_option_plugin(const char *path, struct argp_state *state);
 

@@ -35,3 +35,13 @@ int kml_run_script(const char *command, const char *script, const char *folder, 
 		;
 	return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 127;
 }
+
+bool kml_draw_figures(const char *command, const char *script, const char *folder)
+{
+	if (kml_run_script(command, script, folder, true) == 0)
+		return true;
+	fprintf(stderr,
+		"kmemlab %s: no figures (python3-matplotlib and python3-pandas make them); the CSV files are in %s\n",
+		command, folder);
+	return false;
+}

@@ -12,4 +12,7 @@ const char *kml_source_directory(void);
 /* The exit status of python3 analysis/SCRIPT FOLDER; 127, having said why, when it cannot be run. */
 int kml_run_script(const char *command, const char *script, const char *folder, bool quiet);
 
+/* The figures of the CSV files in a folder; false, having said that there are none, when they cannot be drawn. */
+bool kml_draw_figures(const char *command, const char *script, const char *folder);
+
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,6 +134,12 @@ static bool run_all(const struct jobs *jobs, struct running *running, struct kml
 		ended = next - active;
 	}
 	return true;
+}
+
+void *jobs_share(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes + 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0); /* not of 0 */
+	return memory == MAP_FAILED ? NULL : memory;
 }
 
 bool jobs_run(const struct jobs *jobs, struct kml_error *error)

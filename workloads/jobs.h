@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "allocators/allocator.h"
@@ -22,6 +23,9 @@ struct jobs {
 	const char *stderr_directory;             /* what a child says before it dies is kept here meanwhile */
 	const volatile sig_atomic_t *interrupted; /* non-zero: kill the children and return */
 };
+
+/* Memory that the children write and the parent reads, zeroed; NULL when there is none. */
+void *jobs_share(size_t bytes);
 
 /* Run all. false and *error when interrupted, or when no process can be made. */
 bool jobs_run(const struct jobs *jobs, struct kml_error *error);

@@ -15,9 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "allocators/check/invariants.h"
+#include "kmemlab/support/clock.h"
 #include "kmemlab/support/error.h"
 #include "kmemlab/support/reserve.h"
 #include "workloads/replay_state.h"
@@ -31,11 +31,8 @@ static const uint16_t COMMON_FLAGS = 0xff | KML_ACCOUNTED | KML_VMALLOC;
 /* Processor time: other work on the machine does not count. */
 static uint64_t now_ns(const struct replay *replay)
 {
-	struct timespec now;
-	if (replay->bare)
-		return 0; /* nobody reads it, and it costs a system call */
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	/* Bare: nobody reads it, and it costs a system call. */
+	return replay->bare ? 0 : kml_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void replay_fail(struct replay *replay, const struct kmt_event *event, const char *format, ...)
@@ -835,6 +832,14 @@ static bool replay_whole(struct replay *replay, const struct kml_spec *spec, str
 	bool done = replay_stream(replay, spec, error);
 	clean_up(replay);
 	return done;
+}
+
+uint64_t replay_failures(const struct replay_result *result)
+{
+	uint64_t failures = 0;
+	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
+		failures += result->failures[status];
+	return failures;
 }
 
 bool replay_run(struct kmt_reader *reader, const struct kml_spec *spec, const struct replay_options *options,

@@ -72,6 +72,9 @@ struct replay_result {
 	struct kml_error check_error; /* names the event */
 };
 
+/* Allocations that failed, for whatever reason. */
+uint64_t replay_failures(const struct replay_result *result);
+
 /* Called at each sample, with the living stack and its arena to look at (free areas, cells). */
 typedef bool replay_observer(void *context, const struct replay_sample *sample, const struct kml_stack *stack,
 			     const struct kml_arena *arena);

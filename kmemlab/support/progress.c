@@ -1,20 +1,13 @@
 /* progress.c - one progress bar with rate and ETA, on a terminal only. */
+#include "kmemlab/support/clock.h"
 #include "kmemlab/support/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const uint64_t REDRAW_NS = 100000000;
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void draw(struct kml_progress *progress, uint64_t at_ns)
 {
@@ -43,7 +36,7 @@ void kml_progress_start(struct kml_progress *progress, const char *label, const 
 {
 	*progress =
 		(struct kml_progress){.label = label, .unit = unit, .total = total, .visible = isatty(STDERR_FILENO)};
-	progress->started_ns = now_ns();
+	progress->started_ns = kml_clock_ns(CLOCK_MONOTONIC);
 }
 
 void kml_progress_update(struct kml_progress *progress, uint64_t done)
@@ -51,7 +44,7 @@ void kml_progress_update(struct kml_progress *progress, uint64_t done)
 	progress->done = done;
 	if (!progress->visible)
 		return;
-	uint64_t at_ns = now_ns();
+	uint64_t at_ns = kml_clock_ns(CLOCK_MONOTONIC);
 	if (at_ns - progress->drawn_ns < REDRAW_NS)
 		return;
 	progress->drawn_ns = at_ns;

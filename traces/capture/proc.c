@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "kmemlab/support/clock.h"
 #include "kmemlab/support/error.h"
 #include "traces/proc/cache_names.h"
 #include "traces/proc/proc_text.h"
@@ -33,9 +33,7 @@ struct proc {
 
 uint64_t proc_now_ns(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return kml_clock_ns(CLOCK_MONOTONIC);
 }
 
 struct proc *proc_open(struct kml_error *error)

@@ -92,6 +92,14 @@ struct kmt_event {
 	uint8_t order;      /* page events */
 	uint8_t align_log2; /* 0: no requirement */
 };
+/* Equal in every field. */
+static inline bool kmt_same_event(const struct kmt_event *a, const struct kmt_event *b)
+{
+	return a->time_ns == b->time_ns && a->address == b->address && a->size_bytes == b->size_bytes &&
+	       a->granted_bytes == b->granted_bytes && a->object == b->object && a->cache == b->cache &&
+	       a->cpu == b->cpu && a->flags == b->flags && a->op == b->op && a->order == b->order &&
+	       a->align_log2 == b->align_log2;
+}
 
 /* Where a trace came from. Texts are never NULL; "" when unknown. Owned by the reader, or by the writer's caller. */
 struct kmt_origin {
@@ -267,6 +275,8 @@ struct kmt_writer *kmt_create(const char *path, const struct kmt_origin *origin,
 bool kmt_write_event(struct kmt_writer *writer, const struct kmt_event *event, struct kml_error *error);
 /* At this place in the stream; `event` is filled in. The label has at most 255 bytes, the text at most 16 MiB. */
 bool kmt_write_snapshot(struct kmt_writer *writer, const struct kmt_snapshot *snapshot, struct kml_error *error);
+/* What a reader gave: events, or a snapshot. */
+bool kmt_write_item(struct kmt_writer *writer, const struct kmt_item *item, struct kml_error *error);
 /* Footer and rename. `known` gives quirks and perf sums; the rest is counted by the writer. Frees the writer always. */
 bool kmt_finish(struct kmt_writer *writer, const struct kmt_totals *known, struct kml_error *error);
 /* Give up; nothing is left behind. */

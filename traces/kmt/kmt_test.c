@@ -108,14 +108,6 @@ static struct kmt_reader *open_trace(const char *path)
 	return reader;
 }
 
-static bool same_event(const struct kmt_event *a, const struct kmt_event *b)
-{
-	return a->time_ns == b->time_ns && a->address == b->address && a->size_bytes == b->size_bytes &&
-	       a->granted_bytes == b->granted_bytes && a->object == b->object && a->cache == b->cache &&
-	       a->cpu == b->cpu && a->flags == b->flags && a->op == b->op && a->order == b->order &&
-	       a->align_log2 == b->align_log2;
-}
-
 /* Reads to the end; every event must be the one written. */
 static void expect_stream(struct kmt_reader *reader, const struct stream *stream)
 {
@@ -129,7 +121,7 @@ static void expect_stream(struct kmt_reader *reader, const struct stream *stream
 		if (kind == KMT_ITEM_END)
 			break;
 		for (uint32_t i = 0; i < item.event_count; i++, at++)
-			if (at >= stream->count || !same_event(&item.events[i], &stream->events[at]))
+			if (at >= stream->count || !kmt_same_event(&item.events[i], &stream->events[at]))
 				fail_msg("event %u differs", at);
 	}
 	assert_int_equal(at, stream->count);
@@ -918,7 +910,7 @@ static void test_every_bit_flipped(void **state)
 		/* What was given out before the damage was found is still what was written. */
 		assert_true(got.count <= stream.count);
 		for (uint32_t i = 0; i < got.count; i++)
-			assert_true(same_event(&got.events[i], &stream.events[i]));
+			assert_true(kmt_same_event(&got.events[i], &stream.events[i]));
 		free(got.events);
 		file.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}

@@ -242,6 +242,16 @@ bool kmt_write_snapshot(struct kmt_writer *writer, const struct kmt_snapshot *sn
 	return true;
 }
 
+bool kmt_write_item(struct kmt_writer *writer, const struct kmt_item *item, struct kml_error *error)
+{
+	if (item->kind == KMT_ITEM_SNAPSHOT)
+		return kmt_write_snapshot(writer, item->snapshot, error);
+	for (uint32_t i = 0; i < item->event_count; i++)
+		if (!kmt_write_event(writer, &item->events[i], error))
+			return false;
+	return true;
+}
+
 /* ------------------------------------------------------------------------------------------------ the end */
 
 static bool finish(struct kmt_writer *writer, const struct kmt_totals *known, struct kml_error *error)

@@ -194,12 +194,8 @@ static struct kmt_reader *write_trace(const char *text, const char *against, con
 	struct kmt_writer *writer = kmt_create(path, kmt_reader_origin(reader), NULL, 0, &error);
 	assert_non_null(writer);
 	enum kmt_item_kind kind;
-	while ((kind = kmt_next(reader, &item, &error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT) {
-		for (uint32_t i = 0; i < item.event_count; i++)
-			assert_true(kmt_write_event(writer, &item.events[i], &error));
-		if (kind == KMT_ITEM_SNAPSHOT)
-			assert_true(kmt_write_snapshot(writer, item.snapshot, &error));
-	}
+	while ((kind = kmt_next(reader, &item, &error)) == KMT_ITEM_EVENTS || kind == KMT_ITEM_SNAPSHOT)
+		assert_true(kmt_write_item(writer, &item, &error));
 	assert_int_equal(kind, KMT_ITEM_END);
 	assert_true(kmt_finish(writer, NULL, &error));
 	kmt_close(reader);
@@ -235,14 +231,6 @@ static bool look(void *context, const struct replay_sample *sample, const struct
 	return true;
 }
 
-static uint64_t failures_of(const struct replay_result *result)
-{
-	uint64_t failures = 0;
-	for (int status = KML_OK + 1; status < KML_STATUS_COUNT; status++)
-		failures += result->failures[status];
-	return failures;
-}
-
 /* The checked replay of a trace does to the same stack, in the same arena, what was done when it was made. Refusals. */
 static uint64_t replay_reproduces(const char *text, const char *against)
 {
@@ -263,12 +251,12 @@ static uint64_t replay_reproduces(const char *text, const char *against)
 		fail_msg("%s against %s: %s", text, against, error.text);
 	if (result.check_failed)
 		fail_msg("%s against %s: %s", text, against, result.check_error.text);
-	if (failures_of(&result) != outcome.refused || result.peak_held_bytes != outcome.peak_held_bytes ||
+	if (replay_failures(&result) != outcome.refused || result.peak_held_bytes != outcome.peak_held_bytes ||
 	    result.peak_requested_bytes != outcome.peak_live_bytes ||
 	    extent.highest - extent.lowest != outcome.span_bytes)
 		fail_msg("%s against %s: %" PRIu64 " failures, span %" PRIu64 " when it was made: %" PRIu64
 			 ", %" PRIu64,
-			 text, against, failures_of(&result), extent.highest - extent.lowest, outcome.refused,
+			 text, against, replay_failures(&result), extent.highest - extent.lowest, outcome.refused,
 			 outcome.span_bytes);
 	kml_spec_free(spec);
 	kmt_close(reader);

@@ -71,7 +71,7 @@ static void end(void *state)
 
 static void look_at_file(struct generate *generate, struct dentry_storm *storm)
 {
-	uint16_t cpu = (uint16_t)generate_below(generate, storm->config->common.cpus);
+	uint16_t cpu = generate_cpu(generate);
 	generate_advance_to(generate, generate_now(generate) + FILE_NS);
 	generate_id name = kernel_alloc(generate, KERNEL_NAMES, cpu);
 	bool stays_open = generate_below(generate, storm->config->keep) == 0;

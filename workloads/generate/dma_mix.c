@@ -88,11 +88,6 @@ static bool start(struct generate *generate, void *state, const void *config, st
 	return true;
 }
 
-static uint16_t some_cpu(struct generate *generate, const struct dma_mix *mix)
-{
-	return (uint16_t)generate_below(generate, mix->config->common.cpus);
-}
-
 static uint64_t some_size(struct generate *generate)
 {
 	uint64_t ticket = generate_below(generate, SHARES);
@@ -102,29 +97,29 @@ static uint64_t some_size(struct generate *generate)
 	return small_sizes[i].size_bytes;
 }
 
-static void live_for(struct generate *generate, const struct dma_mix *mix, generate_id id, double mean_ns)
+static void live_for(struct generate *generate, generate_id id, double mean_ns)
 {
 	uint64_t end_ns = generate_now(generate) + (uint64_t)generate_exponential(generate, mean_ns);
-	generate_free_at(generate, id, some_cpu(generate, mix), end_ns);
+	generate_free_at(generate, id, generate_cpu(generate), end_ns);
 }
 
-static void take_small(struct generate *generate, const struct dma_mix *mix, bool is_long)
+static void take_small(struct generate *generate, bool is_long)
 {
-	generate_id id = kernel_kmalloc(generate, some_size(generate), some_cpu(generate, mix));
-	live_for(generate, mix, id, is_long ? LONG_NS : SHORT_NS);
+	generate_id id = kernel_kmalloc(generate, some_size(generate), generate_cpu(generate));
+	live_for(generate, id, is_long ? LONG_NS : SHORT_NS);
 }
 
-static void take_page(struct generate *generate, const struct dma_mix *mix)
+static void take_page(struct generate *generate)
 {
-	live_for(generate, mix, kernel_pages(generate, 0, KML_MOVABLE, some_cpu(generate, mix)), PAGE_NS);
+	live_for(generate, kernel_pages(generate, 0, KML_MOVABLE, generate_cpu(generate)), PAGE_NS);
 }
 
 static void take_buffer(struct generate *generate, const struct dma_mix *mix)
 {
 	const struct generate_ask ask = {.size_bytes = mix->config->buffer_bytes,
-					 .cpu = some_cpu(generate, mix),
+					 .cpu = generate_cpu(generate),
 					 .flags = KML_KMALLOC | KML_CONTIGUOUS | KMT_LARGE};
-	live_for(generate, mix, generate_alloc(generate, &ask), 2e9 * mix->config->period);
+	live_for(generate, generate_alloc(generate, &ask), 2e9 * mix->config->period);
 }
 
 /* What is live at any moment; of the small ones those that live long are overrepresented by their lifetime. */
@@ -132,9 +127,9 @@ static void fill(struct generate *generate, struct dma_mix *mix)
 {
 	double long_live = LONG_SHARE * LONG_NS / (LONG_SHARE * LONG_NS + (1 - LONG_SHARE) * SHORT_NS);
 	while (generate_live_bytes(generate) < mix->config->load_bytes)
-		take_small(generate, mix, generate_uniform(generate) < long_live);
+		take_small(generate, generate_uniform(generate) < long_live);
 	for (uint64_t bytes = 0; bytes < mix->config->load_bytes; bytes += 4096)
-		take_page(generate, mix);
+		take_page(generate);
 	mix->is_filled = true;
 }
 
@@ -153,9 +148,9 @@ static bool step(struct generate *generate, void *state)
 		return ++mix->buffers < mix->config->buffers;
 	}
 	if (generate_uniform(generate) * rate < mix->page_rate)
-		take_page(generate, mix);
+		take_page(generate);
 	else
-		take_small(generate, mix, generate_uniform(generate) < LONG_SHARE);
+		take_small(generate, generate_uniform(generate) < LONG_SHARE);
 	return true;
 }
 

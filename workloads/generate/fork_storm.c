@@ -60,27 +60,22 @@ static void end(void *state)
 	free(((struct fork_storm *)state)->alive);
 }
 
-static uint16_t some_cpu(struct generate *generate, const struct fork_storm *storm)
-{
-	return (uint16_t)generate_below(generate, storm->config->common.cpus);
-}
-
 /* A process, and its child. */
 static void fork_one(struct generate *generate, struct fork_storm *storm)
 {
 	struct process child;
 	generate_advance_to(generate, generate_now(generate) + FORK_NS);
-	process_fork(generate, &storm->alive[storm->count++], some_cpu(generate, storm));
-	process_fork(generate, &child, some_cpu(generate, storm));
+	process_fork(generate, &storm->alive[storm->count++], generate_cpu(generate));
+	process_fork(generate, &child, generate_cpu(generate));
 	generate_advance_to(generate, generate_now(generate) + FORK_NS);
-	process_exit(generate, &child, some_cpu(generate, storm), GRACE_NS, false);
+	process_exit(generate, &child, generate_cpu(generate), GRACE_NS, false);
 }
 
 static void end_one(struct generate *generate, struct fork_storm *storm)
 {
 	generate_advance_to(generate, generate_now(generate) + FORK_NS / 2);
 	struct process *ends = &storm->alive[generate_below(generate, storm->count)];
-	process_exit(generate, ends, some_cpu(generate, storm), GRACE_NS, false);
+	process_exit(generate, ends, generate_cpu(generate), GRACE_NS, false);
 	*ends = storm->alive[--storm->count];
 }
 

@@ -122,6 +122,11 @@ uint64_t generate_below(struct generate *generate, uint64_t limit)
 	return (uint64_t)(product >> 64);
 }
 
+uint16_t generate_cpu(struct generate *generate)
+{
+	return (uint16_t)generate_below(generate, common_of(generate)->cpus);
+}
+
 double generate_exponential(struct generate *generate, double mean)
 {
 	return -mean * log1p(-generate_uniform(generate));

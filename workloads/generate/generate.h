@@ -181,5 +181,7 @@ void *generate_keep(struct generate *generate, size_t size_bytes);
 double generate_uniform(struct generate *generate);
 uint64_t generate_below(struct generate *generate, uint64_t limit);
 double generate_exponential(struct generate *generate, double mean);
+/* One of its cpus. */
+uint16_t generate_cpu(struct generate *generate);
 
 #endif

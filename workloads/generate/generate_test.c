@@ -340,12 +340,8 @@ static const char *write_trace(struct kmt_reader *reader)
 	struct kmt_writer *writer = kmt_create(path, kmt_reader_origin(reader), caches, cache_count, &error);
 	if (!writer)
 		fail_msg("%s", error.text);
-	while (next(reader, &item) != KMT_ITEM_END) {
-		if (item.kind == KMT_ITEM_SNAPSHOT)
-			assert_true(kmt_write_snapshot(writer, item.snapshot, &error));
-		for (uint32_t i = 0; item.kind == KMT_ITEM_EVENTS && i < item.event_count; i++)
-			assert_true(kmt_write_event(writer, &item.events[i], &error));
-	}
+	while (next(reader, &item) != KMT_ITEM_END)
+		assert_true(kmt_write_item(writer, &item, &error));
 	if (!kmt_finish(writer, NULL, &error))
 		fail_msg("%s", error.text);
 	return path;

@@ -111,7 +111,7 @@ static void drop_all(struct generate *generate, struct page_cache *cache)
 static bool step(struct generate *generate, void *state)
 {
 	struct page_cache *cache = state;
-	uint16_t cpu = (uint16_t)generate_below(generate, cache->config->common.cpus);
+	uint16_t cpu = generate_cpu(generate);
 	if (!cache->has_begun)
 		generate_mark(generate, reads(cache) ? "read" : "stat");
 	cache->has_begun = true;

@@ -89,18 +89,13 @@ static void end(void *state)
 	free(storm->order);
 }
 
-static uint16_t some_cpu(struct generate *generate, const struct socket_storm *storm)
-{
-	return (uint16_t)generate_below(generate, storm->config->common.cpus);
-}
-
 static void open_connection(struct generate *generate, struct socket_storm *storm)
 {
 	static const enum kernel_cache caches[OWNED] = {KERNEL_SOCK_INODE, KERNEL_LSM_INODE, KERNEL_DENTRY,
 							KERNEL_FILP,       KERNEL_LSM_FILE,  KERNEL_TCP};
 	struct connection *connection = &storm->connections[storm->next];
 	generate_advance_to(generate, generate_now(generate) + CONNECT_NS);
-	uint16_t cpu = some_cpu(generate, storm);
+	uint16_t cpu = generate_cpu(generate);
 	generate_id request = kernel_alloc(generate, KERNEL_REQUEST_SOCK_TCP, cpu);
 	for (int side = 0; side < ENDS; side++)
 		for (int i = 0; i < OWNED; i++)
@@ -108,10 +103,10 @@ static void open_connection(struct generate *generate, struct socket_storm *stor
 	generate_free_at(generate, request, cpu, generate_now(generate) + GRACE_NS);
 }
 
-static void send_message(struct generate *generate, struct socket_storm *storm)
+static void send_message(struct generate *generate)
 {
 	generate_advance_to(generate, generate_now(generate) + MESSAGE_NS);
-	uint16_t sender = some_cpu(generate, storm), receiver = some_cpu(generate, storm);
+	uint16_t sender = generate_cpu(generate), receiver = generate_cpu(generate);
 	generate_id head = kernel_alloc(generate, KERNEL_SKBUFF_HEAD, sender);
 	generate_id data = kernel_alloc(generate, KERNEL_SKBUFF_SMALL_HEAD, sender);
 	uint64_t read_ns = generate_now(generate) + (uint64_t)generate_exponential(generate, 10.0 * MESSAGE_NS);
@@ -124,7 +119,7 @@ static void close_connection(struct generate *generate, struct socket_storm *sto
 	struct connection *connection = &storm->connections[storm->order[storm->next]];
 	generate_advance_to(generate, generate_now(generate) + CONNECT_NS / 2);
 	uint64_t now_ns = generate_now(generate);
-	uint16_t cpu = some_cpu(generate, storm);
+	uint16_t cpu = generate_cpu(generate);
 	generate_id memory = kernel_alloc(generate, KERNEL_TW_SOCK_TCP, cpu);
 	generate_free_at(generate, memory, cpu, now_ns + (uint64_t)(storm->config->linger * 1e9));
 	for (int side = 0; side < ENDS; side++) {
@@ -169,7 +164,7 @@ static bool step(struct generate *generate, void *state)
 	if (storm->phase == OPEN)
 		open_connection(generate, storm);
 	else if (storm->phase == USE)
-		send_message(generate, storm);
+		send_message(generate);
 	else
 		close_connection(generate, storm);
 	storm->next++;

@@ -148,7 +148,7 @@ static double mean_asked(const struct steady *steady)
 static struct generate_ask draw_ask(struct generate *generate, const struct steady *steady)
 {
 	double uniform = generate_uniform(generate);
-	struct generate_ask ask = {.cpu = (uint16_t)generate_below(generate, steady->config->common.cpus)};
+	struct generate_ask ask = {.cpu = generate_cpu(generate)};
 	switch ((enum as)steady->config->as) {
 	case AS_OBJECTS:
 		ask.cache = steady->caches[(size_t)(uniform * (double)steady->config->caches)];

@@ -64,15 +64,10 @@ static void end(void *state)
 	free(((struct task_leak *)state)->alive);
 }
 
-static uint16_t some_cpu(struct generate *generate, const struct task_leak *leak)
-{
-	return (uint16_t)generate_below(generate, leak->config->common.cpus);
-}
-
 static void end_one(struct generate *generate, struct task_leak *leak, bool leaks)
 {
 	struct process *ends = &leak->alive[generate_below(generate, leak->count)];
-	process_exit(generate, ends, some_cpu(generate, leak), GRACE_NS, leaks);
+	process_exit(generate, ends, generate_cpu(generate), GRACE_NS, leaks);
 	*ends = leak->alive[--leak->count];
 }
 
@@ -90,7 +85,7 @@ static bool step(struct generate *generate, void *state)
 	}
 	if (leak->count == leak->config->alive)
 		end_one(generate, leak, leak->forked % leak->config->every == 0);
-	process_fork(generate, &leak->alive[leak->count++], some_cpu(generate, leak));
+	process_fork(generate, &leak->alive[leak->count++], generate_cpu(generate));
 	leak->forked++;
 	return true;
 }

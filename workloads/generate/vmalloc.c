@@ -96,7 +96,7 @@ static void pin(struct generate *generate, struct vmalloc *vmalloc)
 static void ask(struct generate *generate, struct vmalloc *vmalloc)
 {
 	struct generate_ask ask = {.size_bytes = vmalloc->config->size_bytes,
-				   .cpu = (uint16_t)generate_below(generate, vmalloc->config->common.cpus),
+				   .cpu = generate_cpu(generate),
 				   .flags = KML_KMALLOC | KML_CONTIGUOUS | KMT_LARGE};
 	generate_advance_to(generate, generate_now(generate) + 1000000);
 	generate_free(generate, generate_alloc(generate, &ask), ask.cpu);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kmemlab/support/error.h"
@@ -64,8 +63,8 @@ static bool sections_are_known(const struct validate_plan *plan, struct kml_erro
 
 static void *share(size_t bytes)
 {
-	void *memory = mmap(NULL, bytes + 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	KML_CHECK(memory != MAP_FAILED, "no memory for %zu bytes of results", bytes);
+	void *memory = jobs_share(bytes);
+	KML_CHECK(memory, "no memory for %zu bytes of results", bytes);
 	return memory;
 }
 
