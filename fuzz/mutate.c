@@ -3,7 +3,8 @@
  *
  * Swarm testing: Groce, Zhang, Eide, Chen & Regehr, Swarm testing, ISSTA 2012. A feature left out of a test makes room
  * for others, and some features suppress bugs (frees keep an arena from filling). Here the features are the kinds of
- * operation, how large, how old and on how many cpus they are, and whether they come in phases.
+ * operation, how large, how old and on how many cpus they are, whether they come in phases or with pauses, and whether
+ * they are a rush on one cache.
  */
 #include "fuzz/mutate.h"
 
@@ -20,7 +21,10 @@ enum {
 	FRESH_ONE_IN = 8, /* changes: a program of its own, for what no small change of an old one leads to */
 	SIZES_OWN = 4,    /* sizes that a swarm prefers */
 	PHASE_LEAST = 8,  /* operations of a phase; at most eight times as many */
+	PAUSE_LEAST = 4,  /* operations between pauses; at most eight times as many */
 	PHASE_TRIES = 16, /* draws of a kind that suits the phase */
+	RUSH_ONE_IN = 4,  /* swarms */
+	FLAGS_CACHE = 7,  /* of the flags' byte: which cache, or none */
 };
 
 struct mutation {
@@ -30,9 +34,12 @@ struct mutation {
 	uint8_t weight[PROGRAM_KINDS];
 	unsigned weights;
 	uint8_t object_mask, cpu_mask, flags_mask, flags_set;
-	bool has_consumer; /* frees have a cpu of their own */
+	bool is_rush;           /* choose_rush */
+	bool has_small_numbers; /* parameters */
+	bool has_consumer;      /* frees have a cpu of their own */
 	uint8_t consumer;
 	size_t phase; /* operations that allocate, then as many that do not; 0: mixed */
+	size_t pause; /* every so many operations time passes; 0: as it comes */
 	uint16_t size[SIZES_OWN];
 };
 
@@ -84,32 +91,59 @@ static uint8_t kind_byte(enum program_kind kind)
 
 /*
  * Allocations and frees are what a bug is made of most often, so they weigh more; any kind but the two may be off, and
- * of the two one may be rare.
+ * of the two one may be rare. In a rush all are off but objects' and one that interrupts, seldom.
  */
-static void choose_swarm(struct mutation *mutation)
+static void choose_kinds(struct mutation *mutation)
 {
 	static const uint8_t usual[PROGRAM_KINDS] = {
 		[PROGRAM_ALLOC] = 12,      [PROGRAM_FREE] = 12,   [PROGRAM_PAGES] = 5,  [PROGRAM_ALLOC_AGAIN] = 8,
 		[PROGRAM_FREE_OLDEST] = 4, [PROGRAM_MISUSE] = 2,  [PROGRAM_SHRINK] = 2, [PROGRAM_DRAIN] = 2,
 		[PROGRAM_CACHE] = 2,       [PROGRAM_EXHAUST] = 1, [PROGRAM_WAIT] = 1,
 	};
+	int interruption = PROGRAM_MISUSE + (int)below(mutation, PROGRAM_KINDS - PROGRAM_MISUSE);
 
 	mutation->weights = 0;
 	for (int kind = 0; kind < PROGRAM_KINDS; kind++) {
 		bool off = kind != PROGRAM_ALLOC && one_in(mutation, 3);
 		mutation->weight[kind] = off ? 0 : (uint8_t)(usual[kind] << below(mutation, 3));
+		if (mutation->is_rush && (kind == PROGRAM_PAGES || kind >= PROGRAM_MISUSE))
+			mutation->weight[kind] = kind == interruption;
 		mutation->weights += mutation->weight[kind];
 	}
+}
+
+/*
+ * A rush on one cache: its objects come and go by turns. What an allocator keeps for a cpu, and what its cpus share, is
+ * full only after more frees of one cache on one cpu than come together when each operation is chosen for itself.
+ */
+static void choose_rush(struct mutation *mutation)
+{
+	mutation->flags_mask &= (uint8_t)~FLAGS_CACHE;
+	mutation->flags_set = (uint8_t)((mutation->flags_set & ~FLAGS_CACHE) | below(mutation, PROGRAM_CACHES));
+	mutation->object_mask = 0xff;
+	mutation->has_consumer = one_in(mutation, 2);
+	mutation->phase = PHASE_LEAST << below(mutation, 4);
+	mutation->pause = one_in(mutation, 2) ? PAUSE_LEAST << below(mutation, 4) : 0;
+}
+
+static void choose_swarm(struct mutation *mutation)
+{
+	mutation->is_rush = one_in(mutation, RUSH_ONE_IN);
+	choose_kinds(mutation);
 	/* Few ids live and die often; many fill the arena. So with cpus. */
 	mutation->object_mask = (uint8_t)((2u << below(mutation, 8)) - 1);
 	mutation->cpu_mask = (uint8_t)((1u << below(mutation, 5)) - 1);
 	mutation->has_consumer = one_in(mutation, 4);
 	mutation->consumer = (uint8_t)below(mutation, CPUS);
 	mutation->phase = one_in(mutation, 3) ? PHASE_LEAST << below(mutation, 4) : 0;
+	mutation->pause = one_in(mutation, 4) ? PAUSE_LEAST << below(mutation, 4) : 0;
 	mutation->flags_mask = one_in(mutation, 2) ? 0xff : (uint8_t)next_random(mutation);
 	mutation->flags_set = (uint8_t)(next_random(mutation) & ~mutation->flags_mask);
+	mutation->has_small_numbers = one_in(mutation, 2);
 	for (int i = 0; i < SIZES_OWN; i++)
 		mutation->size[i] = (uint16_t)next_random(mutation);
+	if (mutation->is_rush)
+		choose_rush(mutation);
 }
 
 static enum program_kind swarm_kind(struct mutation *mutation)
@@ -339,21 +373,40 @@ static void change_cache_alike(struct mutation *mutation)
 	cache[1] = (uint8_t)((model[1] & ~CACHE_CLOSED) | (one_in(mutation, 2) ? CACHE_CLOSED : 0));
 }
 
-/*
- * The allocators' parameters come first in their bytes, and most have few. In the lower half of its values a byte says
- * nothing.
- */
+/* The allocators' parameters come first in their bytes, and most have few. Below 128 a byte leaves the default. */
+enum { PARAMETERS = PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS, PARAMETER_TOLD = 128, SMALL_NUMBERS = 8 };
+
+/* Of a small number, or of any value. Limits are reached where they are small: a program has few operations. */
+static uint8_t parameter_byte(struct mutation *mutation)
+{
+	return (uint8_t)(PARAMETER_TOLD +
+			 below(mutation, mutation->has_small_numbers ? SMALL_NUMBERS : 256 - PARAMETER_TOLD));
+}
+
 static void change_parameter(struct mutation *mutation)
 {
-	size_t room = PROGRAM_SETUP_BYTES - PROGRAM_BYTE_PARAMETERS, at = below(mutation, 1 + below(mutation, room));
-	uint8_t value = (uint8_t)(0x80 | next_random(mutation));
-	mutation->bytes[PROGRAM_BYTE_PARAMETERS + at] = one_in(mutation, 4) ? 0 : value;
+	size_t at = below(mutation, 1 + below(mutation, PARAMETERS));
+	mutation->bytes[PROGRAM_BYTE_PARAMETERS + at] = one_in(mutation, 4) ? 0 : parameter_byte(mutation);
+}
+
+/*
+ * All parameters anew: half of them, or all, up to one of the first. Of many some contradict each other, and then the
+ * defaults stand for all; those of the upper layer, which come first, belong together.
+ */
+static void make_parameters(struct mutation *mutation)
+{
+	uint8_t *parameter = mutation->bytes + PROGRAM_BYTE_PARAMETERS;
+	size_t told = one_in(mutation, 4) ? PARAMETERS : 1 + below(mutation, 1 + below(mutation, PARAMETERS));
+	bool all = one_in(mutation, 4);
+	memset(parameter, 0, PARAMETERS);
+	for (size_t i = 0; i < told; i++)
+		parameter[i] = all || one_in(mutation, 2) ? parameter_byte(mutation) : 0;
 }
 
 static void change_setup(struct mutation *mutation)
 {
 	uint8_t *at = mutation->bytes + below(mutation, PROGRAM_BYTE_PARAMETERS);
-	switch (below(mutation, 5)) {
+	switch (below(mutation, 6)) {
 	case 0:
 		*at += one_in(mutation, 2) ? 1 : -1;
 		return;
@@ -363,26 +416,39 @@ static void change_setup(struct mutation *mutation)
 	case 2:
 		change_cache_alike(mutation);
 		return;
+	case 3:
+		make_parameters(mutation);
+		return;
 	default:
 		change_parameter(mutation);
 	}
 }
 
 /*
- * A setup of its own. In a swarm of setups half have caches without flags, as most of a kernel's are, some small ones,
- * half caches that are alike: rules that ask two things of two caches at once are else out of reach.
+ * In a swarm of setups half have caches without flags, as most of a kernel's are, half caches that are open from the
+ * start, some small ones, half caches that are alike: rules that ask two things of two caches at once are else out of
+ * reach.
  */
-static void make_setup(struct mutation *mutation)
+static void make_caches(struct mutation *mutation)
 {
-	for (size_t i = 0; i < PROGRAM_SETUP_BYTES; i++)
-		mutation->bytes[i] = (uint8_t)next_random(mutation);
-	bool plain = one_in(mutation, 2), small = one_in(mutation, 4);
+	bool plain = one_in(mutation, 2), open = one_in(mutation, 2),
+	     small = one_in(mutation, mutation->is_rush ? 2 : 4);
 	for (size_t i = 0; i < PROGRAM_CACHES; i++) {
 		cache_at(mutation, i)[0] %= small ? CACHE_SMALL : 256;
 		cache_at(mutation, i)[1] &= plain ? CACHE_CLOSED : 0xff;
 	}
 	for (size_t left = one_in(mutation, 2) ? PROGRAM_CACHES : 0; left > 0; left--)
 		change_cache_alike(mutation);
+	for (size_t i = 0; open && i < PROGRAM_CACHES; i++)
+		cache_at(mutation, i)[1] &= (uint8_t)~CACHE_CLOSED;
+}
+
+static void make_setup(struct mutation *mutation)
+{
+	for (size_t i = 0; i < PROGRAM_SETUP_BYTES; i++)
+		mutation->bytes[i] = (uint8_t)next_random(mutation);
+	make_parameters(mutation);
+	make_caches(mutation);
 }
 
 /* Of a phase, which fills and empties by turns: what is batched, cached or shared is seen at its limits only so. */
@@ -398,11 +464,15 @@ static void make_op_of_phase(struct mutation *mutation, uint8_t *op, size_t plac
 static void make_ops(struct mutation *mutation)
 {
 	mutation->ops = mutation->ops_max ? 1 + below(mutation, mutation->ops_max) : 0;
+	if (mutation->is_rush && mutation->ops < 2 * mutation->phase) /* it comes and goes */
+		mutation->ops = 2 * mutation->phase < mutation->ops_max ? 2 * mutation->phase : mutation->ops_max;
 	for (size_t i = 0; i < mutation->ops; i++)
 		if (mutation->phase)
 			make_op_of_phase(mutation, op_at(mutation, i), i);
 		else
 			make_op(mutation, op_at(mutation, i));
+	for (size_t i = mutation->pause; mutation->pause && i < mutation->ops; i += mutation->pause)
+		op_at(mutation, i)[PROGRAM_BYTE_KIND] = kind_byte(PROGRAM_WAIT);
 }
 
 /* Half of the time the setup is new as well. */

@@ -19,6 +19,7 @@ enum {
 	PART_ZEROS = 2,
 	DETAIL_OFFSET = 4, /* in a block's head */
 	STORED_BYTES_OFFSET = 8,
+	REPEATS_MAX = 64,      /* of a block of events */
 	NUMBER_BYTES_MAX = 11, /* one more than 64 bits take */
 };
 
@@ -350,22 +351,49 @@ static void change_detail(struct mutation *mutation, size_t block)
 	put_u32(mutation->bytes + block + DETAIL_OFFSET, detail);
 }
 
+/* A footer that states so many times as much: events beyond it are refused before a table is full. */
+static void widen_footer(struct mutation *mutation, const struct part *footer, size_t factor)
+{
+	enum { KNOWN = 2 }; /* the first two numbers count kinds */
+	uint8_t *data = malloc(footer->data_bytes * NUMBER_BYTES_MAX + 1);
+	KML_CHECK(data, "memory exhausted");
+	size_t at = footer->data, used = 0;
+	for (size_t index = 0; !footer->zeros && at < footer->end; index++) {
+		uint64_t value = read_number(mutation->bytes, footer->end, &at);
+		used += write_number(data + used, index < KNOWN ? value : value * factor);
+	}
+	replace_part(mutation, footer, data, used);
+	free(data);
+}
+
+/* A block again before the one at `to`, of events many times, now and then: tables fill only in a long trace. */
+static void repeat_block(struct mutation *mutation, size_t block, size_t to, const struct part *last)
+{
+	bool has_events = get_u32(mutation->bytes + block) == KMT_BLOCK_EVENT;
+	size_t size = block_end(mutation, block) - block, times = 1;
+	while (has_events && times < REPEATS_MAX && below(mutation, 2))
+		times *= 2;
+	if (has_events && last->block_kind == KMT_BLOCK_FOOTER)
+		widen_footer(mutation, last, 1 + times);
+	uint8_t *copy = malloc(size);
+	KML_CHECK(copy, "memory exhausted");
+	memcpy(copy, mutation->bytes + block, size);
+	while (times > 0 && splice(mutation, to, to, copy, size))
+		times--;
+	free(copy);
+}
+
 /* A whole block goes, or comes again in another place. */
 static void change_block(struct mutation *mutation, const struct part *parts, size_t count)
 {
 	size_t block = parts[below(mutation, count)].block, to = parts[below(mutation, count)].block;
-	size_t end = block_end(mutation, block), choice = below(mutation, 4);
-	if (choice == 0) {
+	size_t choice = below(mutation, 4);
+	if (choice == 0)
 		change_detail(mutation, block);
-	} else if (choice == 1) {
-		splice(mutation, block, end, NULL, 0);
-	} else {
-		uint8_t *copy = malloc(end - block);
-		KML_CHECK(copy, "memory exhausted");
-		memcpy(copy, mutation->bytes + block, end - block);
-		splice(mutation, to, to, copy, end - block);
-		free(copy);
-	}
+	else if (choice == 1)
+		splice(mutation, block, block_end(mutation, block), NULL, 0);
+	else
+		repeat_block(mutation, block, to, &parts[count - 1]);
 }
 
 size_t kmt_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t seed, mutate_bytes *mutate)
@@ -378,7 +406,7 @@ size_t kmt_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t s
 			       : 0;
 	if (count == 0 || below(&mutation, 4) == 0)
 		return mutate(bytes, byte_count, byte_max);
-	if (below(&mutation, 8) == 0)
+	if (below(&mutation, 6) == 0)
 		change_block(&mutation, parts, count);
 	else
 		change_part(&mutation, &parts[below(&mutation, count)]);

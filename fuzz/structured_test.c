@@ -60,6 +60,41 @@ static void test_generated_programs(void **state)
 	assert_true(alike > SEEDS / 32);
 }
 
+/* Frees of objects of one cache on one cpu, where there are most of them. */
+static unsigned most_frees_together(const struct program *program)
+{
+	enum { CPUS = 16 };
+	unsigned frees[PROGRAM_CACHES][CPUS] = {{0}}, most = 0;
+	uint16_t cache_of[PROGRAM_OBJECTS] = {0};
+	for (uint32_t i = 0; i < program->event_count; i++) {
+		const struct kmt_event *event = &program->events[i];
+		if (event->op == KMT_ALLOC)
+			cache_of[event->object] = event->cache;
+		if (event->op != KMT_FREE || cache_of[event->object] == KMT_NO_CACHE)
+			continue;
+		unsigned now = ++frees[cache_of[event->object]][event->cpu];
+		most = now > most ? now : most;
+	}
+	return most;
+}
+
+/* What a cpu keeps of a cache is full in some programs, whatever its usual limit: 32 objects of a sheaf, twice. */
+static void test_rushes(void **state)
+{
+	(void)state;
+	enum { MANY = 32 };
+	static struct program program;
+	unsigned rushes = 0;
+	for (uint64_t seed = 0; seed < SEEDS; seed++) {
+		uint8_t bytes[PROGRAM_BYTES_MAX];
+		size_t count = program_generate(bytes, sizeof bytes, seed);
+		program_decode(&program, "slub/binary", bytes, count);
+		rushes += most_frees_together(&program) >= MANY;
+	}
+	program_free(&program);
+	assert_true(rushes > SEEDS / 64);
+}
+
 /* The naive stress test runs to its end and finds nothing in what is right; and some of what it asks for is granted. */
 static void test_naive_programs(void **state)
 {
@@ -138,6 +173,36 @@ static void test_kmt_stays_whole(void **state)
 			   memcmp(first.bytes, original.bytes, first.byte_count) != 0;
 	}
 	assert_true(changed > SEEDS / 3 && longer > SEEDS / 16 && shorter > SEEDS / 16);
+}
+
+static unsigned event_blocks(const struct loose *loose)
+{
+	unsigned count = 0;
+	size_t at = KMT_PREAMBLE_BYTES;
+	while (at + KMT_BLOCK_HEADER_BYTES <= loose->byte_count) {
+		struct kmt_block_header header;
+		uint64_t checksum;
+		kmt_block_header_decode(&header, &checksum, loose->bytes + at);
+		count += header.kind == KMT_BLOCK_EVENT;
+		at += KMT_BLOCK_HEADER_BYTES + header.stored_bytes;
+	}
+	return count;
+}
+
+/* Traces become long in one change, where there is room. */
+static void test_kmt_becomes_long(void **state)
+{
+	(void)state;
+	static struct loose original, changed;
+	unsigned many = 0;
+	fuzz_seeds(fuzz_target_find("kmt"), keep_largest, &original);
+	unsigned blocks = event_blocks(&original);
+	for (uint64_t seed = 0; seed < SEEDS; seed++) {
+		changed = original;
+		changed.byte_count = kmt_mutate(changed.bytes, changed.byte_count, sizeof changed.bytes, seed, leave);
+		many += event_blocks(&changed) >= blocks + 16;
+	}
+	assert_true(blocks > 0 && many > SEEDS / 1000);
 }
 
 /* What is no loose file is the byte mutator's, and nothing is read behind its end. */
@@ -223,8 +288,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_generated_programs),
+		cmocka_unit_test(test_rushes),
 		cmocka_unit_test(test_naive_programs),
 		cmocka_unit_test(test_kmt_stays_whole),
+		cmocka_unit_test(test_kmt_becomes_long),
 		cmocka_unit_test(test_kmt_of_any_bytes),
 		cmocka_unit_test(test_specs),
 		cmocka_unit_test(test_policy),
