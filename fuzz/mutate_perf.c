@@ -21,6 +21,8 @@ enum {
 	LAYOUTS_MAX = 64, /* attributes whose samples are told apart */
 	NONE = ITEMS_MAX, /* no item */
 	FIELDS_MAX = 16,  /* of an item */
+	WORDS = 4,        /* among them, of no known place */
+	ONE_MORE_IN = 8,  /* changes at once */
 	GROWTH_MAX = 4096,
 	NUMBER_TEXT_MAX = 21, /* digits of 64 bits, and one more character */
 	RANGES_MAX = 4,       /* in a list of numbers */
@@ -454,17 +456,19 @@ static size_t body_bytes(const struct item *item)
 	return item->end - item->body;
 }
 
-/* One of those of a kind. */
+/* One of those of a kind: the first or the last half of the time, for there too are bounds, and what is read beyond
+ * the last item is read beyond the file. */
 static size_t pick(struct file *file, enum item_kind kind)
 {
 	size_t found = 0;
 	for (size_t i = 0; i < file->count; i++)
 		found += file->items[i].kind == kind;
-	size_t left = found ? below(file, found) : 0;
-	for (size_t i = 0; i < file->count; i++)
-		if (file->items[i].kind == kind && left-- == 0)
-			return i;
-	return NONE;
+	if (found == 0)
+		return NONE;
+	size_t side = below(file, 4), left = side == 0 ? 0 : side == 1 ? found - 1 : below(file, found), at = 0;
+	while (file->items[at].kind != kind || left-- > 0)
+		at++;
+	return at;
 }
 
 /* ------------------------------------------------------------------------------------------------ fields */
@@ -483,13 +487,9 @@ static const struct {
 } fixed_fields[] = {
 	{ITEM_HEADER, {FIELD_NUMBER, 8, 8}},
 	{ITEM_HEADER, {FIELD_NUMBER, HEADER_ATTR_BYTES, 8}},
-	{ITEM_HEADER, {FIELD_OFFSET, HEADER_SECTIONS, 8}},
-	{ITEM_HEADER, {FIELD_OFFSET, HEADER_SECTIONS + SECTION_BYTES, 8}},
-	{ITEM_HEADER, {FIELD_OFFSET, HEADER_SECTIONS + 2 * SECTION_BYTES, 8}},
 	{ITEM_HEADER, {FIELD_BITS, HEADER_FEATURES, FEATURE_BITS / 8}},
 	{ITEM_RECORD, {FIELD_TYPE, 0, 4}},
 	{ITEM_RECORD, {FIELD_NUMBER, 4, 2}},
-	{ITEM_RECORD, {FIELD_NUMBER, RECORD_SIZE, 2}},
 	{ITEM_ATTR, {FIELD_NUMBER, 0, 4}},
 	{ITEM_ATTR, {FIELD_NUMBER, 4, 4}},
 	{ITEM_ATTR, {FIELD_NUMBER, 8, 8}},
@@ -502,9 +502,20 @@ static const struct {
 	{ITEM_NODE, {FIELD_NUMBER, 0, 4}},
 };
 
-/* Fixed ones, those that tell of the item, and a word anywhere in the body. */
-static size_t find_fields(struct file *file, const struct item *item, struct field *fields)
+/* Where in the body the first item within begins. */
+static size_t own_end(const struct file *file, size_t index)
 {
+	size_t end = file->items[index].end;
+	for (size_t i = 0; i < file->count; i++)
+		if (file->items[i].parent == index && file->items[i].start < end)
+			end = file->items[i].start;
+	return end;
+}
+
+/* Fixed ones, those that tell of the item, and words anywhere in front of the items within. */
+static size_t find_fields(struct file *file, size_t index, struct field *fields)
+{
+	const struct item *item = &file->items[index];
 	size_t count = 0, bytes = item->end - item->start;
 	for (size_t i = 0; i < sizeof fixed_fields / sizeof fixed_fields[0]; i++) {
 		struct field field = fixed_fields[i].field;
@@ -519,10 +530,13 @@ static size_t find_fields(struct file *file, const struct item *item, struct fie
 		fields[count++] = (struct field){FIELD_OFFSET, item->offset_at, 8};
 	if (item->count_at)
 		fields[count++] = (struct field){FIELD_NUMBER, item->count_at, 4};
-	size_t width = (size_t)1 << below(file, 4);
-	if (item->kind != ITEM_TEXT && body_bytes(item) >= width)
-		fields[count++] =
-			(struct field){FIELD_NUMBER, item->body + below(file, body_bytes(item) / width) * width, width};
+	size_t own = item->kind == ITEM_TEXT ? 0 : own_end(file, index) - item->body;
+	for (int i = 0; i < WORDS; i++) {
+		size_t width = (size_t)1 << below(file, 4);
+		if (own >= width)
+			fields[count++] =
+				(struct field){FIELD_NUMBER, item->body + below(file, own / width) * width, width};
+	}
 	return count;
 }
 
@@ -543,10 +557,21 @@ static uint64_t other_type(struct file *file)
 	return below(file, 2) ? below(file, RECORD_TYPES) : number(file, file->items[pick(file, ITEM_RECORD)].start, 4);
 }
 
-static void change_field(struct file *file, const struct item *item)
+/* Another number that `width` bytes can hold. */
+static uint64_t number_that_fits(struct file *file, uint64_t value, size_t width)
 {
+	uint64_t number, most = UINT64_MAX >> 8 * (sizeof value - width);
+	do
+		number = mutation_number(&file->mutation, value);
+	while (number > most && -number > most);
+	return number;
+}
+
+static void change_field(struct file *file, size_t index)
+{
+	const struct item *item = &file->items[index];
 	struct field fields[FIELDS_MAX];
-	size_t count = find_fields(file, item, fields);
+	size_t count = find_fields(file, index, fields);
 	if (count == 0)
 		return;
 	struct field field = fields[below(file, count)];
@@ -557,12 +582,12 @@ static void change_field(struct file *file, const struct item *item)
 		at[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		return;
 	}
-	put_little_endian(at, field.width,
-			  field.kind == FIELD_LENGTH && related   ? length_to_the_end(file, item)
-			  : field.kind == FIELD_OFFSET && related ? offset_of_end(file, field.at)
-			  : field.kind == FIELD_TYPE
-				  ? other_type(file)
-				  : mutation_number(&file->mutation, number(file, field.at, field.width)));
+	uint64_t value = field.kind == FIELD_LENGTH && related   ? length_to_the_end(file, item)
+			 : field.kind == FIELD_OFFSET && related ? offset_of_end(file, field.at)
+			 : field.kind == FIELD_TYPE
+				 ? other_type(file)
+				 : number_that_fits(file, get_little_endian(at, field.width), field.width);
+	put_little_endian(at, field.width, value);
 }
 
 /* ------------------------------------------------------------------------------------------------ contents */
@@ -676,14 +701,33 @@ static bool is_element(const struct item *item)
 	       (item->kind == ITEM_ATTR && item->length.at == 0);
 }
 
-static void drop(struct file *file, const struct item *item)
+static bool same_list(const struct item *item, const struct item *other)
 {
-	if (!resize(file, item->parent, item->start, item->end, 0))
-		return;
-	if (item->count_at)
-		add_to_number(file, item->count_at, 4, (size_t)-1);
-	if (item->kind == ITEM_FEATURE)
+	return other->kind == item->kind && other->parent == item->parent && other->count_at == item->count_at;
+}
+
+static size_t count_of_list(const struct file *file, const struct item *item, size_t end)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < file->count; i++)
+		count += same_list(item, &file->items[i]) && file->items[i].start >= item->start &&
+			 file->items[i].end <= end;
+	return count;
+}
+
+static void drop_feature(struct file *file, const struct item *item)
+{
+	if (resize(file, NONE, item->start, item->end, 0))
 		file->mutation.bytes[HEADER_FEATURES + item->feature / 8] &= (uint8_t) ~(1u << item->feature % 8);
+}
+
+/* With all that lie between it and another one, or alone. */
+static void drop(struct file *file, const struct item *item, const struct item *other)
+{
+	bool run = same_list(item, other) && other->start > item->start && below(file, 2);
+	size_t end = run ? other->end : item->end;
+	if (resize(file, item->parent, item->start, end, 0) && item->count_at)
+		add_to_number(file, item->count_at, 4, -count_of_list(file, item, end));
 }
 
 /* Another feature that has the data of this one. */
@@ -728,7 +772,7 @@ static void move(struct file *file, const struct item *item, const struct item *
 {
 	bool forward = item->start < other->start;
 	const struct item *first = forward ? item : other, *last = forward ? other : item;
-	if (item->parent != other->parent || first->end > last->start)
+	if (!same_list(item, other) || first->end > last->start)
 		return;
 	uint8_t *bytes = file->mutation.bytes;
 	size_t middle = forward ? item->end : item->start;
@@ -742,7 +786,10 @@ static void change_element(struct file *file, const struct item *item)
 	const struct item *other = &file->items[pick(file, item->kind)];
 	switch (below(file, 3)) {
 	case 0:
-		drop(file, item);
+		if (item->kind == ITEM_FEATURE)
+			drop_feature(file, item);
+		else
+			drop(file, item, other);
 		return;
 	case 1:
 		if (item->kind == ITEM_FEATURE)
@@ -757,27 +804,38 @@ static void change_element(struct file *file, const struct item *item)
 
 /* ------------------------------------------------------------------------------------------------ the policy */
 
-/* Each kind as often as any other, however few there are of it. */
+/* A kind's share of the changes, however few there are of it: most has what a file is for, least what nothing survives.
+ */
+static const uint8_t shares[ITEM_KINDS] = {
+	[ITEM_HEADER] = 1,  [ITEM_SECTION] = 2, [ITEM_RECORD] = 6, [ITEM_ATTR] = 2, [ITEM_ID] = 2,
+	[ITEM_FEATURE] = 2, [ITEM_NODE] = 2,    [ITEM_SYSTEM] = 2, [ITEM_TEXT] = 3, [ITEM_RAW] = 3,
+};
+
 static size_t pick_item(struct file *file)
 {
-	enum item_kind present[ITEM_KINDS];
-	size_t kinds = 0;
-	for (int kind = 0; kind < ITEM_KINDS; kind++) {
-		size_t i = 0;
-		while (i < file->count && file->items[i].kind != (enum item_kind)kind)
-			i++;
-		if (i < file->count)
-			present[kinds++] = (enum item_kind)kind;
-	}
-	return pick(file, present[below(file, kinds)]);
+	bool present[ITEM_KINDS] = {false};
+	size_t sum = 0, kind = 0;
+	for (size_t i = 0; i < file->count; i++)
+		present[file->items[i].kind] = true;
+	for (size_t i = 0; i < ITEM_KINDS; i++)
+		sum += present[i] ? shares[i] : 0;
+	for (size_t left = below(file, sum); !present[kind] || left >= shares[kind]; kind++)
+		left -= present[kind] ? shares[kind] : 0;
+	return pick(file, (enum item_kind)kind);
+}
+
+/* Has it more fields than lengths? */
+static bool has_words(const struct item *item)
+{
+	return item->kind == ITEM_RECORD || item->kind == ITEM_ATTR || item->kind == ITEM_ID || item->kind == ITEM_RAW;
 }
 
 static void change_item(struct file *file, size_t index)
 {
 	const struct item *item = &file->items[index];
 	size_t choice = below(file, 8);
-	if (item->kind == ITEM_HEADER || choice < 3)
-		change_field(file, item);
+	if (item->kind == ITEM_HEADER || choice < 2 || (choice < 4 && has_words(item)))
+		change_field(file, index);
 	else if (choice < 5 && is_element(item))
 		change_element(file, item);
 	else if (item->kind == ITEM_TEXT && choice < 7)
@@ -797,6 +855,6 @@ size_t perf_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t 
 		return mutate(bytes, byte_count, byte_max);
 	do
 		change_item(&file, pick_item(&file));
-	while (below(&file, 4) == 0 && take_apart(&file));
+	while (below(&file, ONE_MORE_IN) == 0 && take_apart(&file));
 	return file.mutation.byte_count;
 }

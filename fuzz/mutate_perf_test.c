@@ -239,7 +239,7 @@ static void test_the_import_reads_on(void **state)
 			read += is_read(&file);
 		}
 		print_message("%s: the import reads on in %u of %u\n", original.name, read, changed);
-		assert_true(read > changed / 2);
+		assert_true(read > changed * 3 / 5);
 	}
 }
 
@@ -332,7 +332,7 @@ static void test_kinds_of_change_in_files(void **state)
 	}
 	unsigned least = SEEDS / 400;
 	assert_true(set > least && cleared > least && cpus > least / 4); /* of 14 texts it is one */
-	assert_true(outside > least && wraps > least && lengths > least);
+	assert_true(outside > least && lengths > least && wraps > 0);
 }
 
 int main(void)
