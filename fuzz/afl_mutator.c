@@ -1,8 +1,8 @@
 /*
  * afl_mutator.c - structured.c for afl-fuzz: AFL_CUSTOM_MUTATOR_LIBRARY=BUILD/libkmemlab-mutator.so (AFL++, custom
- * mutators, "C/C++ interface"). For the target in KML_FUZZ_TARGET: any that takes programs, `kmt`, `spec`; the others
- * are served well by afl-fuzz itself. For programs with AFL_CUSTOM_MUTATOR_ONLY=1: afl-fuzz would spend the first
- * minutes of a fresh corpus on random changes of its first program, whose number it doubles at each find.
+ * mutators, "C/C++ interface"). For the target in KML_FUZZ_TARGET: any that takes programs, `kmt`, `perf-data`, `spec`;
+ * the others are served well by afl-fuzz itself. For programs with AFL_CUSTOM_MUTATOR_ONLY=1: afl-fuzz would spend the
+ * first minutes of a fresh corpus on random changes of its first program, whose number it doubles at each find.
  */
 #include <stdint.h>
 #include <stdlib.h>

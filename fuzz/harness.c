@@ -134,7 +134,8 @@ size_t LLVMFuzzerCustomCrossOver(const uint8_t *first, size_t first_count, const
 				 uint8_t *out, size_t out_max, unsigned seed)
 {
 	enum structure structure = structure_of(chosen->name, fuzz_target_takes_programs(chosen));
-	if (structure == STRUCTURE_UNKNOWN || structure == STRUCTURE_KMT || first_count > out_max)
+	if (structure == STRUCTURE_UNKNOWN || structure == STRUCTURE_KMT || structure == STRUCTURE_PERF ||
+	    first_count > out_max)
 		return 0;
 	if (first_count)
 		memcpy(out, first, first_count);

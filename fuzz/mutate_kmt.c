@@ -23,13 +23,6 @@ enum {
 	NUMBER_BYTES_MAX = 11, /* one more than 64 bits take */
 };
 
-struct mutation {
-	uint8_t *bytes;
-	size_t byte_count, byte_max;
-	uint64_t state; /* of the random numbers */
-	mutate_bytes *mutate;
-};
-
 struct part {
 	uint32_t block_kind;
 	bool zeros;               /* has no data in the file */
@@ -37,24 +30,6 @@ struct part {
 	size_t block, start, end; /* of the block's head; of the part with its lengths */
 	size_t data, data_bytes;
 };
-
-static size_t below(struct mutation *mutation, size_t count)
-{
-	return (size_t)random_below(&mutation->state, count);
-}
-
-static uint32_t get_u32(const uint8_t *bytes)
-{
-	uint32_t value;
-	memcpy(&value, bytes, sizeof value);
-	return le32toh(value);
-}
-
-static void put_u32(uint8_t *bytes, uint32_t value)
-{
-	value = htole32(value);
-	memcpy(bytes, &value, sizeof value);
-}
 
 /* The number at `*at`, which comes to its end; wrong ones are read as far as they go. */
 static uint64_t read_number(const uint8_t *bytes, size_t end, size_t *at)
@@ -85,7 +60,10 @@ static size_t find_parts(const uint8_t *bytes, size_t block, size_t end, struct 
 {
 	size_t at = block + KMT_BLOCK_HEADER_BYTES, count = 0;
 	while (at < end && count < room) {
-		struct part part = {.block_kind = get_u32(bytes + block), .place = count, .block = block, .start = at};
+		struct part part = {.block_kind = (uint32_t)get_little_endian(bytes + block, 4),
+				    .place = count,
+				    .block = block,
+				    .start = at};
 		uint64_t data_bytes = read_number(bytes, end, &at);
 		uint8_t mode = at < end ? bytes[at++] : (uint8_t)PART_RAW;
 		part.zeros = mode == PART_ZEROS;
@@ -106,7 +84,7 @@ static size_t block_end(const struct mutation *mutation, size_t at)
 {
 	if (mutation->byte_count < at || mutation->byte_count - at < KMT_BLOCK_HEADER_BYTES)
 		return 0;
-	size_t stored = get_u32(mutation->bytes + at + STORED_BYTES_OFFSET);
+	size_t stored = get_little_endian(mutation->bytes + at + STORED_BYTES_OFFSET, 4);
 	size_t left = mutation->byte_count - at - KMT_BLOCK_HEADER_BYTES;
 	return stored <= left ? at + KMT_BLOCK_HEADER_BYTES + stored : 0;
 }
@@ -117,19 +95,6 @@ static size_t find_all_parts(const struct mutation *mutation, struct part *parts
 	for (size_t at = KMT_PREAMBLE_BYTES, end; (end = block_end(mutation, at)); at = end)
 		count += find_parts(mutation->bytes, at, end, parts + count, PARTS_MAX - count);
 	return count;
-}
-
-/* `out_bytes` in place of those from `at` to `end`; nothing where there is no room. */
-static bool splice(struct mutation *mutation, size_t at, size_t end, const uint8_t *out, size_t out_bytes)
-{
-	size_t behind = mutation->byte_count - end;
-	if (out_bytes > mutation->byte_max || at + behind > mutation->byte_max - out_bytes)
-		return false;
-	memmove(mutation->bytes + at + out_bytes, mutation->bytes + end, behind);
-	if (out_bytes)
-		memcpy(mutation->bytes + at, out, out_bytes);
-	mutation->byte_count = at + out_bytes + behind;
-	return true;
 }
 
 /* Another content of a part, its lengths and its block's with it. */
@@ -143,10 +108,9 @@ static void replace_part(struct mutation *mutation, const struct part *part, con
 	if (data_bytes)
 		memcpy(whole + used, data, data_bytes);
 	used += data_bytes;
-	uint32_t stored = get_u32(mutation->bytes + part->block + STORED_BYTES_OFFSET);
-	if (splice(mutation, part->start, part->end, whole, used))
-		put_u32(mutation->bytes + part->block + STORED_BYTES_OFFSET,
-			stored + (uint32_t)(used - (part->end - part->start)));
+	uint8_t *stored = mutation->bytes + part->block + STORED_BYTES_OFFSET;
+	if (mutation_splice(mutation, part->start, part->end, whole, used))
+		put_little_endian(stored, 4, get_little_endian(stored, 4) + used - (part->end - part->start));
 	free(whole);
 }
 
@@ -235,24 +199,11 @@ static void set_number(struct mutation *mutation, struct list *list, const struc
 {
 	uint8_t bytes[NUMBER_BYTES_MAX];
 	size_t at = field->at, used;
-	uint64_t value = read_number(list->data, list->used, &at);
-	switch (below(mutation, 8)) {
-	case 0:
-		value += 1 + below(mutation, 4);
-		break;
-	case 1:
-		value -= 1 + below(mutation, 4);
-		break;
-	case 2:
-		value ^= 1ull << below(mutation, 64);
-		break;
-	default:
-		value = number_at_bound(&mutation->state);
-	}
+	uint64_t value = mutation_number(mutation, read_number(list->data, list->used, &at));
 	used = write_number(bytes, value);
 	/* Longer than it need be, by one or to where no 64 bits reach. */
-	if (below(mutation, 16) == 0) {
-		size_t length = below(mutation, 2) ? sizeof bytes : used + (used < sizeof bytes);
+	if (mutation_below(mutation, 16) == 0) {
+		size_t length = mutation_below(mutation, 2) ? sizeof bytes : used + (used < sizeof bytes);
 		bytes[used - 1] |= 0x80;
 		memset(bytes + used, 0x80, length - used);
 		bytes[length - 1] = 0;
@@ -263,11 +214,10 @@ static void set_number(struct mutation *mutation, struct list *list, const struc
 
 static void set_text(struct mutation *mutation, struct list *list, const struct field *field)
 {
-	static const uint16_t lengths[] = {0, 1, 2, 31, 32, 63, 64, 127, 128, 254, 255, 256, 257};
-	size_t length = lengths[below(mutation, sizeof lengths / sizeof lengths[0])];
-	uint8_t text[NUMBER_BYTES_MAX + 257];
+	size_t length = length_at_bound(&mutation->state);
+	uint8_t text[NUMBER_BYTES_MAX + LENGTH_MAX];
 	size_t used = write_number(text, length);
-	memset(text + used, "a %/\xff"[below(mutation, 5)], length);
+	memset(text + used, "a %/\xff"[mutation_below(mutation, 5)], length);
 	put_fields(list, field->at, field->at + field->bytes, text, used + length);
 }
 
@@ -278,8 +228,8 @@ static void set_field(struct mutation *mutation, struct list *list, const struct
 		set_number(mutation, list, field);
 		return;
 	case FIELD_BYTE:
-		list->data[field->at] =
-			below(mutation, 2) ? (uint8_t)number_at_bound(&mutation->state) : (uint8_t)below(mutation, 256);
+		list->data[field->at] = mutation_below(mutation, 2) ? (uint8_t)number_at_bound(&mutation->state)
+								    : (uint8_t)mutation_below(mutation, 256);
 		return;
 	case FIELD_TEXT:
 		set_text(mutation, list, field);
@@ -291,12 +241,12 @@ static void set_field(struct mutation *mutation, struct list *list, const struct
 
 static void change_fields(struct mutation *mutation, struct list *list)
 {
-	size_t from = below(mutation, list->count), count = 1 + below(mutation, RUN_MAX);
+	size_t from = mutation_below(mutation, list->count), count = 1 + mutation_below(mutation, RUN_MAX);
 	count = count < list->count - from ? count : list->count - from;
 	const struct field *first = &list->field[from], *last = &list->field[from + count - 1],
-			   *other = &list->field[below(mutation, list->count)];
+			   *other = &list->field[mutation_below(mutation, list->count)];
 	uint8_t *copy;
-	switch (below(mutation, 8)) {
+	switch (mutation_below(mutation, 8)) {
 	case 0: /* gone */
 		put_fields(list, first->at, last->at + last->bytes, NULL, 0);
 		return;
@@ -333,7 +283,7 @@ static void change_part(struct mutation *mutation, const struct part *part)
 	if (!part->zeros && list->used)
 		memcpy(list->data, mutation->bytes + part->data, list->used);
 	find_fields(list, part);
-	if (list->count == 0 || below(mutation, 4) == 0)
+	if (list->count == 0 || mutation_below(mutation, 4) == 0)
 		list->used = mutation->mutate(list->data, list->used, list->room);
 	else
 		change_fields(mutation, list);
@@ -345,10 +295,11 @@ static void change_part(struct mutation *mutation, const struct part *part)
 /* The head's detail: how many events there are, of what kind a snapshot is. */
 static void change_detail(struct mutation *mutation, size_t block)
 {
-	uint32_t detail = get_u32(mutation->bytes + block + DETAIL_OFFSET);
-	size_t choice = below(mutation, 3);
-	detail = choice == 0 ? detail + 1 : choice == 1 ? detail - 1 : (uint32_t)number_at_bound(&mutation->state);
-	put_u32(mutation->bytes + block + DETAIL_OFFSET, detail);
+	uint8_t *at = mutation->bytes + block + DETAIL_OFFSET;
+	uint64_t detail = get_little_endian(at, 4);
+	size_t choice = mutation_below(mutation, 3);
+	detail = choice == 0 ? detail + 1 : choice == 1 ? detail - 1 : number_at_bound(&mutation->state);
+	put_little_endian(at, 4, detail);
 }
 
 /* A footer that states so many times as much: events beyond it are refused before a table is full. */
@@ -369,16 +320,16 @@ static void widen_footer(struct mutation *mutation, const struct part *footer, s
 /* A block again before the one at `to`, of events many times, now and then: tables fill only in a long trace. */
 static void repeat_block(struct mutation *mutation, size_t block, size_t to, const struct part *last)
 {
-	bool has_events = get_u32(mutation->bytes + block) == KMT_BLOCK_EVENT;
+	bool has_events = get_little_endian(mutation->bytes + block, 4) == KMT_BLOCK_EVENT;
 	size_t size = block_end(mutation, block) - block, times = 1;
-	while (has_events && times < REPEATS_MAX && below(mutation, 2))
+	while (has_events && times < REPEATS_MAX && mutation_below(mutation, 2))
 		times *= 2;
 	if (has_events && last->block_kind == KMT_BLOCK_FOOTER)
 		widen_footer(mutation, last, 1 + times);
 	uint8_t *copy = malloc(size);
 	KML_CHECK(copy, "memory exhausted");
 	memcpy(copy, mutation->bytes + block, size);
-	while (times > 0 && splice(mutation, to, to, copy, size))
+	while (times > 0 && mutation_splice(mutation, to, to, copy, size))
 		times--;
 	free(copy);
 }
@@ -386,12 +337,12 @@ static void repeat_block(struct mutation *mutation, size_t block, size_t to, con
 /* A whole block goes, or comes again in another place. */
 static void change_block(struct mutation *mutation, const struct part *parts, size_t count)
 {
-	size_t block = parts[below(mutation, count)].block, to = parts[below(mutation, count)].block;
-	size_t choice = below(mutation, 4);
+	size_t block = parts[mutation_below(mutation, count)].block, to = parts[mutation_below(mutation, count)].block;
+	size_t choice = mutation_below(mutation, 4);
 	if (choice == 0)
 		change_detail(mutation, block);
 	else if (choice == 1)
-		splice(mutation, block, block_end(mutation, block), NULL, 0);
+		mutation_splice(mutation, block, block_end(mutation, block), NULL, 0);
 	else
 		repeat_block(mutation, block, to, &parts[count - 1]);
 }
@@ -404,11 +355,11 @@ size_t kmt_mutate(uint8_t *bytes, size_t byte_count, size_t byte_max, uint64_t s
 	size_t count = byte_count > 0 && byte_count <= byte_max && bytes[0] == KMT_LOOSE
 			       ? find_all_parts(&mutation, parts)
 			       : 0;
-	if (count == 0 || below(&mutation, 4) == 0)
+	if (count == 0 || mutation_below(&mutation, 4) == 0)
 		return mutate(bytes, byte_count, byte_max);
-	if (below(&mutation, 6) == 0)
+	if (mutation_below(&mutation, 6) == 0)
 		change_block(&mutation, parts, count);
 	else
-		change_part(&mutation, &parts[below(&mutation, count)]);
+		change_part(&mutation, &parts[mutation_below(&mutation, count)]);
 	return mutation.byte_count;
 }

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Changes bytes in place, with room for byte_max; their new number. libFuzzer's LLVMFuzzerMutate is one. */
-typedef size_t mutate_bytes(uint8_t *bytes, size_t byte_count, size_t byte_max);
+#include "fuzz/mutate_file.h"
+
 /*
  * Change a file in place, room for byte_max bytes; its new length. One change in four, and each where the file has no
  * sound part, is `mutate` of the whole. Same seed, same change, but for what `mutate` does. O(bytes).

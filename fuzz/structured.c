@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "fuzz/mutate.h"
+#include "fuzz/mutate_kmt.h"
+#include "fuzz/mutate_perf.h"
 #include "fuzz/mutate_spec.h"
 #include "fuzz/program.h"
 #include "kmemlab/support/random.h"
@@ -20,9 +22,10 @@ enum structure structure_of(const char *target, bool takes_programs)
 {
 	if (takes_programs)
 		return STRUCTURE_PROGRAM;
-	return strcmp(target, "kmt") == 0    ? STRUCTURE_KMT
-	       : strcmp(target, "spec") == 0 ? STRUCTURE_SPEC
-					     : STRUCTURE_UNKNOWN;
+	return strcmp(target, "kmt") == 0         ? STRUCTURE_KMT
+	       : strcmp(target, "perf-data") == 0 ? STRUCTURE_PERF
+	       : strcmp(target, "spec") == 0      ? STRUCTURE_SPEC
+						  : STRUCTURE_UNKNOWN;
 }
 
 static size_t mutate_program(uint8_t *bytes, size_t byte_count, size_t byte_max, const uint8_t *other,
@@ -52,6 +55,8 @@ size_t structured_mutate(enum structure structure, uint8_t *bytes, size_t byte_c
 		return mutate_program(bytes, byte_count, byte_max, other, other_count, age, state, mutate);
 	case STRUCTURE_KMT:
 		return kmt_mutate(bytes, byte_count, byte_max, state, mutate);
+	case STRUCTURE_PERF:
+		return perf_mutate(bytes, byte_count, byte_max, state, mutate);
 	case STRUCTURE_SPEC:
 		return random_below(&state, GRAMMAR_ONE_IN) == 0
 			       ? spec_mutate(bytes, byte_count, byte_max, other, other_count, state)

@@ -3,7 +3,8 @@
  *
  * Programs: fresh ones at first, for a corpus of a few programs is no place to start from; later one in a few, for what
  * no small change of an old one leads to; else joined with another or changed by operation. .kmt by block, part and
- * field; specs by their grammar; and of each some by its bytes, for what no rule would give.
+ * field; perf.data by section, record, feature and field; specs by their grammar; and of each some by its bytes, for
+ * what no rule would give.
  */
 #ifndef KMEMLAB_FUZZ_STRUCTURED_H
 #define KMEMLAB_FUZZ_STRUCTURED_H
@@ -12,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fuzz/mutate_kmt.h"
+#include "fuzz/mutate_file.h"
 
-enum structure { STRUCTURE_UNKNOWN, STRUCTURE_PROGRAM, STRUCTURE_KMT, STRUCTURE_SPEC };
+enum structure { STRUCTURE_UNKNOWN, STRUCTURE_PROGRAM, STRUCTURE_KMT, STRUCTURE_PERF, STRUCTURE_SPEC };
 
 /* Of a target's inputs. */
 enum structure structure_of(const char *target, bool takes_programs);

@@ -268,6 +268,7 @@ static void test_policy(void **state)
 	(void)state;
 	assert_int_equal(structure_of("slub-binary", true), STRUCTURE_PROGRAM);
 	assert_int_equal(structure_of("kmt", false), STRUCTURE_KMT);
+	assert_int_equal(structure_of("perf-data", false), STRUCTURE_PERF);
 	assert_int_equal(structure_of("spec", false), STRUCTURE_SPEC);
 	assert_int_equal(structure_of("slabinfo", false), STRUCTURE_UNKNOWN);
 	uint8_t bytes[PROGRAM_BYTES_MAX] = {0}, fresh[PROGRAM_BYTES_MAX];

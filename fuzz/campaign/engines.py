@@ -36,7 +36,7 @@ def dictionary(target):
 # What AFL++'s driver (utils/aflpp_driver, 4.04) runs once in each process, so that first times are not taken for coverage: its
 # two signatures. What fails on it would fail on everything.
 AFL_DRIVER_INPUT = b"##SIG_AFL_PERSISTENT##".ljust(32, b"\0") + b"##SIG_AFL_DEFER_FORKSRV##".ljust(32, b"\0")
-STRUCTURED_PARSERS = ("kmt", "spec")  # those that fuzz/structured.c knows
+STRUCTURED_PARSERS = ("kmt", "perf-data", "spec")  # those that fuzz/structured.c knows
 
 
 def libfuzzer_words(program, target, seed, artifacts, input_seconds):

@@ -172,14 +172,24 @@ static bool is_aligned(uint64_t pfn, uint32_t order)
 	return (pfn & ((1ull << order) - 1)) == 0;
 }
 
+/* A block of pages that the buddy system can give; an object that ends before addresses do. */
+static bool is_possible(const struct raw_event *event)
+{
+	if (is_page_kind(event->kind))
+		return (KML_PLANTED(import_order_unchecked) || event->order <= IMPORT_ORDER_MAX) &&
+		       event->pfn < PFN_MAX && is_aligned(event->pfn, event->order);
+	if (event->kind != RAW_CACHE_ALLOC && event->kind != RAW_KMALLOC)
+		return true;
+	uint64_t room_bytes = UINT64_MAX - event->pointer;
+	return event->bytes_requested <= room_bytes && event->bytes_allocated <= room_bytes;
+}
+
 bool import_add_event(struct import *import, const struct raw_event *event, struct kml_error *error)
 {
 	if (only_counted(import, event))
 		return true;
 	bool is_page = is_page_kind(event->kind);
-	if (event->cpu >= KMT_CPUS_MAX ||
-	    (is_page && ((!KML_PLANTED(import_order_unchecked) && event->order > IMPORT_ORDER_MAX) ||
-			 event->pfn >= PFN_MAX || !is_aligned(event->pfn, event->order)))) {
+	if (event->cpu >= KMT_CPUS_MAX || !is_possible(event)) {
 		import_count(import, KMT_QUIRK_MALFORMED, 1);
 		return true;
 	}
