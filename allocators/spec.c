@@ -56,6 +56,11 @@ static bool check_layers(struct kml_spec *spec, struct kml_error *error)
 	if (spec->layer_count == 2 && spec->layer[1]->layer != KML_LAYER_PAGES)
 		return kml_fail(error, "%s: '%s' hands out objects and cannot back another: put a page allocator below",
 				spec->text, spec->layer[1]->name);
+	if (spec->layer_count == 2 && (spec->layer[1]->traits & KML_TRAIT_NO_MEMORY))
+		return kml_fail(error,
+				"%s: '%s' hands out addresses without memory, in which no objects can lie: put another "
+				"page allocator below",
+				spec->text, spec->layer[1]->name);
 	if (spec->layer_count == 1 && spec->layer[0]->layer == KML_LAYER_OBJECTS) {
 		char backing[32];
 		strcpy(backing, DEFAULT_BACKING);
