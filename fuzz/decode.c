@@ -18,13 +18,12 @@ void program_decode(struct program *program, const char *stack, const uint8_t *b
 	struct decoder decoder;
 	if (byte_count)
 		memcpy(setup, bytes, byte_count < sizeof setup ? byte_count : sizeof setup);
-	decode_setup(&program->setup, plan, setup);
-	decode_start(&decoder, program, plan, setup);
-
 	size_t left = byte_count > sizeof setup ? byte_count - sizeof setup : 0;
 	size_t ops = (left + PROGRAM_OP_BYTES - 1) / PROGRAM_OP_BYTES;
 	ops = ops < PROGRAM_EVENTS_MAX ? ops : PROGRAM_EVENTS_MAX;
 	ops = KML_PLANTED(program_rejects_all) ? 0 : ops; /* a fuzzer that does no work must be told: fuzz/smoke.py */
+	decode_setup(&program->setup, plan, setup);
+	decode_start(&decoder, program, plan, setup);
 	program->event_count = 0;
 	if (program->event_room < ops) {
 		free(program->events);
@@ -34,13 +33,11 @@ void program_decode(struct program *program, const char *stack, const uint8_t *b
 	}
 	for (size_t i = 0; i < ops; i++, left -= PROGRAM_OP_BYTES) {
 		const uint8_t *at = bytes + sizeof setup + i * PROGRAM_OP_BYTES;
-		if (left < PROGRAM_OP_BYTES) {
-			memcpy(last, at, left);
-			decode_op(&decoder, last);
-			return;
-		}
+		if (left < PROGRAM_OP_BYTES)
+			at = memcpy(last, at, left);
 		decode_op(&decoder, at);
 	}
+	program->setup.check_every = decode_check_every(setup[PROGRAM_BYTE_CHECK], program->event_count);
 }
 
 /* The stack's layers, without parameters. */
@@ -81,7 +78,8 @@ bool program_encode(const struct program *program, uint8_t *bytes, size_t *byte_
 	const struct stack_plan *plan = decode_plan(names);
 	if (!encode_setup(program, plan, bytes))
 		return false;
-	program_decode(&trial, names, bytes, PROGRAM_SETUP_BYTES);
+	decode_setup(&trial.setup, plan, bytes);
+	trial.setup.check_every = decode_check_every(bytes[PROGRAM_BYTE_CHECK], program->event_count);
 	if (!same_setup(&trial.setup, &program->setup))
 		return false;
 	decode_start(&decoder, &trial, plan, bytes);

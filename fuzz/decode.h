@@ -63,10 +63,13 @@ static inline void encode_code(unsigned code, uint8_t *op)
 
 /* The plan of a stack's text, made once and kept. Unknown names leave a plan without layers. */
 const struct stack_plan *decode_plan(const char *stack);
-/* PROGRAM_SETUP_BYTES to a setup. A new one costs the parsing of its spec and a stack made on trial. */
+/* PROGRAM_SETUP_BYTES to a setup, but for how often the deep checks run. A new one costs the parsing of its spec and a
+ * stack made on trial. */
 void decode_setup(struct program_setup *setup, const struct stack_plan *plan, const uint8_t *bytes);
 /* Bytes that may mean the program's setup: false when there are none. Whether they do, decoding them tells. */
 bool encode_setup(const struct program *program, const struct stack_plan *plan, uint8_t *bytes);
+/* How often the deep checks run, by a setup's byte PROGRAM_BYTE_CHECK, in a program of so many events. */
+uint32_t decode_check_every(uint8_t byte, uint32_t event_count);
 /* Does a setup's byte PROGRAM_BYTE_CHECK allow areas of vmalloc? */
 bool decode_has_areas(uint8_t byte);
 

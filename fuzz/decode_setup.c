@@ -207,10 +207,14 @@ static uint32_t cpu_count_of(uint8_t byte)
 	return byte < 224 ? 1 + byte % 4 : 1 + byte % 16;
 }
 
-static uint32_t check_every_of(uint8_t byte)
+/* The deep checks walk everything, and they are code too: coverage would favour programs that do little else. So there
+ * are few in a program, spread over it, beside the one at its end. */
+uint32_t decode_check_every(uint8_t byte, uint32_t event_count)
 {
+	enum { CHECKS_MAX = 10 };
 	static const uint8_t every[] = {0, 64, 0, 32, 0, 16, 4, 1};
-	return every[byte & PROGRAM_CHECK_BITS];
+	uint32_t asked = every[byte & PROGRAM_CHECK_BITS], least = (event_count + CHECKS_MAX - 1) / CHECKS_MAX;
+	return asked > 0 && asked < least ? least : asked;
 }
 
 /* Areas of vmalloc cost system calls: one program in sixteen has any. */
@@ -328,7 +332,6 @@ void decode_setup(struct program_setup *setup, const struct stack_plan *plan, co
 	setup->page_bytes = DECODE_PAGE_BYTES;
 	setup->cpu_count = cpu_count_of(bytes[PROGRAM_BYTE_CPUS]);
 	setup->seed = 1u + bytes[PROGRAM_BYTE_SEED];
-	setup->check_every = check_every_of(bytes[PROGRAM_BYTE_CHECK]);
 	decode_caches(setup, plan, bytes + PROGRAM_BYTE_CACHES);
 	decode_stack(setup, plan, bytes + PROGRAM_BYTE_PARAMETERS);
 }
@@ -350,9 +353,14 @@ static uint64_t cpus_meaning(uint8_t byte)
 	return cpu_count_of(byte);
 }
 
-static uint64_t check_meaning(uint8_t byte)
+static bool encode_check(const struct program *program, uint8_t *byte)
 {
-	return check_every_of(byte);
+	for (unsigned value = 0; value <= PROGRAM_CHECK_BITS; value++)
+		if (decode_check_every((uint8_t)value, program->event_count) == program->setup.check_every) {
+			*byte = (uint8_t)value;
+			return true;
+		}
+	return false;
 }
 
 static uint64_t object_meaning(uint8_t byte)
@@ -447,7 +455,7 @@ bool encode_setup(const struct program *program, const struct stack_plan *plan, 
 	if (plan->layer_count == 0 || setup->page_bytes != DECODE_PAGE_BYTES || setup->cache_count != caches ||
 	    setup->seed < 1 || setup->seed > 256 || !encode_arena(plan, setup->arena_bytes, bytes) ||
 	    !find_byte(&bytes[PROGRAM_BYTE_CPUS], setup->cpu_count, cpus_meaning) ||
-	    !find_byte(&bytes[PROGRAM_BYTE_CHECK], setup->check_every, check_meaning))
+	    !encode_check(program, &bytes[PROGRAM_BYTE_CHECK]))
 		return false;
 	bytes[PROGRAM_BYTE_CHECK] |= has_areas(program) ? AREAS_BITS : 0;
 	bytes[PROGRAM_BYTE_SEED] = (uint8_t)(setup->seed - 1);
