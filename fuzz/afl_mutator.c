@@ -1,8 +1,8 @@
 /*
  * afl_mutator.c - structured.c for afl-fuzz: AFL_CUSTOM_MUTATOR_LIBRARY=BUILD/libkmemlab-mutator.so (AFL++, custom
- * mutators, "C/C++ interface"). For the target in KML_FUZZ_TARGET: any that takes programs, `kmt`, `perf-data`, `spec`;
- * the others are served well by afl-fuzz itself. For programs with AFL_CUSTOM_MUTATOR_ONLY=1: afl-fuzz would spend the
- * first minutes of a fresh corpus on random changes of its first program, whose number it doubles at each find.
+ * mutators, "C/C++ interface"). For the target in KML_FUZZ_TARGET. Programs, and only they, with
+ * AFL_CUSTOM_MUTATOR_ONLY=1: afl-fuzz would spend the first minutes of a fresh corpus on random changes of its first
+ * program, whose number it doubles at each find.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,8 +40,7 @@ void *afl_custom_init(void *afl, unsigned seed)
 	struct mutator *mutator = calloc(1, sizeof *mutator);
 	if (!mutator)
 		return NULL;
-	enum structure of_parser = structure_of(target ? target : "", false);
-	mutator->structure = of_parser == STRUCTURE_UNKNOWN ? STRUCTURE_PROGRAM : of_parser;
+	mutator->structure = structure_of(target ? target : "", getenv("AFL_CUSTOM_MUTATOR_ONLY") != NULL);
 	mutator->seed = (uint64_t)seed << 32;
 	return mutator;
 }

@@ -124,8 +124,6 @@ static uint64_t age;
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t byte_count, size_t byte_max, unsigned seed)
 {
 	enum structure structure = structure_of(chosen->name, fuzz_target_takes_programs(chosen));
-	if (structure == STRUCTURE_UNKNOWN)
-		return LLVMFuzzerMutate(bytes, byte_count, byte_max);
 	return structured_mutate(structure, bytes, byte_count, byte_max, NULL, 0, age++, seed, LLVMFuzzerMutate);
 }
 
@@ -134,8 +132,7 @@ size_t LLVMFuzzerCustomCrossOver(const uint8_t *first, size_t first_count, const
 				 uint8_t *out, size_t out_max, unsigned seed)
 {
 	enum structure structure = structure_of(chosen->name, fuzz_target_takes_programs(chosen));
-	if (structure == STRUCTURE_UNKNOWN || structure == STRUCTURE_KMT || structure == STRUCTURE_PERF ||
-	    first_count > out_max)
+	if (structure == STRUCTURE_KMT || structure == STRUCTURE_PERF || first_count > out_max)
 		return 0;
 	if (first_count)
 		memcpy(out, first, first_count);

@@ -7,6 +7,7 @@
 #include "fuzz/mutate_kmt.h"
 #include "fuzz/mutate_perf.h"
 #include "fuzz/mutate_spec.h"
+#include "fuzz/mutate_text.h"
 #include "fuzz/program.h"
 #include "kmemlab/support/random.h"
 
@@ -15,7 +16,7 @@ enum {
 	FRESH_ONE_IN = 4,   /* later */
 	BYTES_ONE_IN = 8,   /* changes that are the engine's own */
 	CHANGED_ONE_IN = 2, /* joined programs that are changed besides */
-	GRAMMAR_ONE_IN = 2, /* changes of a spec */
+	GRAMMAR_ONE_IN = 2, /* changes of a spec or another text */
 };
 
 enum structure structure_of(const char *target, bool takes_programs)
@@ -25,7 +26,7 @@ enum structure structure_of(const char *target, bool takes_programs)
 	return strcmp(target, "kmt") == 0         ? STRUCTURE_KMT
 	       : strcmp(target, "perf-data") == 0 ? STRUCTURE_PERF
 	       : strcmp(target, "spec") == 0      ? STRUCTURE_SPEC
-						  : STRUCTURE_UNKNOWN;
+						  : STRUCTURE_TEXT;
 }
 
 static size_t mutate_program(uint8_t *bytes, size_t byte_count, size_t byte_max, const uint8_t *other,
@@ -61,8 +62,10 @@ size_t structured_mutate(enum structure structure, uint8_t *bytes, size_t byte_c
 		return random_below(&state, GRAMMAR_ONE_IN) == 0
 			       ? spec_mutate(bytes, byte_count, byte_max, other, other_count, state)
 			       : mutate(bytes, byte_count, byte_max);
-	case STRUCTURE_UNKNOWN:
-		break;
+	case STRUCTURE_TEXT:
+		return random_below(&state, GRAMMAR_ONE_IN) == 0
+			       ? text_mutate(bytes, byte_count, byte_max, other, other_count, state)
+			       : mutate(bytes, byte_count, byte_max);
 	}
 	return 0;
 }

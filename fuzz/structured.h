@@ -3,7 +3,8 @@
  *
  * Programs: fresh ones at first, for a corpus of a few programs is no place to start from; later one in a few, for what
  * no small change of an old one leads to; else joined with another or changed by operation. .kmt by block, part and
- * field; perf.data by section, record, feature and field; specs by their grammar; and of each some by its bytes, for
+ * field; perf.data by section, record, feature and field; specs by their grammar; the other
+ * parsers' texts by line, word and number; and of each some by its bytes, for
  * what no rule would give.
  */
 #ifndef KMEMLAB_FUZZ_STRUCTURED_H
@@ -15,12 +16,12 @@
 
 #include "fuzz/mutate_file.h"
 
-enum structure { STRUCTURE_UNKNOWN, STRUCTURE_PROGRAM, STRUCTURE_KMT, STRUCTURE_PERF, STRUCTURE_SPEC };
+enum structure { STRUCTURE_PROGRAM, STRUCTURE_KMT, STRUCTURE_PERF, STRUCTURE_SPEC, STRUCTURE_TEXT };
 
 /* Of a target's inputs. */
 enum structure structure_of(const char *target, bool takes_programs);
 /*
- * One input anew, in place, room for byte_max bytes; its length, 0 where the structure is unknown. `other` (may be
+ * One input anew, in place, room for byte_max bytes; its length. `other` (may be
  * NULL) is one to join it with; `age` says how many there were before; `mutate` changes bytes. Same seed and age, same
  * result, but for what `mutate` does. O(bytes).
  */

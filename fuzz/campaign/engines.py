@@ -36,7 +36,6 @@ def dictionary(target):
 # What AFL++'s driver (utils/aflpp_driver, 4.04) runs once in each process, so that first times are not taken for coverage: its
 # two signatures. What fails on it would fail on everything.
 AFL_DRIVER_INPUT = b"##SIG_AFL_PERSISTENT##".ljust(32, b"\0") + b"##SIG_AFL_DEFER_FORKSRV##".ljust(32, b"\0")
-STRUCTURED_PARSERS = ("kmt", "perf-data", "spec")  # those that fuzz/structured.c knows
 
 
 def libfuzzer_words(program, target, seed, artifacts, input_seconds):
@@ -62,8 +61,7 @@ def afl_environment(target, mutator):
     are trimmed when a find is minimised, not while there is something to look for."""
     environment = {name: "1" for name in ("AFL_SKIP_CPUFREQ", "AFL_NO_AFFINITY", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES", "AFL_NO_UI",
                                           "AFL_DISABLE_TRIM", "AFL_FAST_CAL")}
-    if target["kind"] != "parser" or target["name"] in STRUCTURED_PARSERS:
-        environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(mutator)
+    environment["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(mutator)
     if target["kind"] != "parser":
         environment["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
     return environment
