@@ -15,6 +15,7 @@
 #include "kmemlab/support/planted.h"
 #include "traces/import/internal.h"
 #include "traces/import/series.h"
+#include "traces/kmt/format.h"
 
 /* 52 bits of physical address less 12 of the page: beyond any architecture. */
 #define PFN_MAX (1ull << 40)
@@ -172,9 +173,19 @@ static bool is_aligned(uint64_t pfn, uint32_t order)
 	return (pfn & ((1ull << order) - 1)) == 0;
 }
 
-/* A block of pages that the buddy system can give; an object that ends before addresses do. */
+/* A mark's text is no name. */
+static bool has_long_name(const struct raw_event *event)
+{
+	return event->kind != RAW_MARK && event->name &&
+	       strnlen(event->name, KMT_NAME_BYTES_MAX + 1) > KMT_NAME_BYTES_MAX;
+}
+
+/* A block of pages that the buddy system can give; an object that ends before addresses do; a name that a trace holds,
+ * which is ten times as long as any of the kernel's. */
 static bool is_possible(const struct raw_event *event)
 {
+	if (has_long_name(event))
+		return false;
 	if (is_page_kind(event->kind))
 		return (KML_PLANTED(import_order_unchecked) || event->order <= IMPORT_ORDER_MAX) &&
 		       event->pfn < PFN_MAX && is_aligned(event->pfn, event->order);
