@@ -20,9 +20,9 @@ static const char other[] = "slabinfo - version: 2.1\ndentry 12 21 192\n";
 
 static size_t mutate(char *out, size_t room, const char *from, uint64_t seed)
 {
-	size_t size = strlen(text);
+	size_t size = sizeof text - 1;
 	memset(out, 0, ROOM + 1);
-	memcpy(out, text, size);
+	memcpy(out, text, sizeof text);
 	return text_mutate((uint8_t *)out, size, room, (const uint8_t *)from, from ? strlen(from) : 0, seed);
 }
 
