@@ -323,8 +323,8 @@ enum kml_layer { KML_LAYER_PAGES, KML_LAYER_OBJECTS };
 enum kml_trait {
 	/* Addresses have no arena memory behind them: contents cannot be checked, objects cannot lie in them. */
 	KML_TRAIT_NO_MEMORY = 1u << 0,
-	KML_TRAIT_NO_REUSE = 1u << 1,  /* keeps nothing: blocks may overlap, frees are not checked (nop) */
-	KML_TRAIT_RECORDED = 1u << 2,  /* follows recorded addresses; is also given the slab allocator's own pages */
+	KML_TRAIT_NO_REUSE = 1u << 1, /* keeps nothing: blocks may overlap, frees are not checked (nop) */
+	KML_TRAIT_RECORDED = 1u << 2, /* follows recorded addresses; is also given the slab allocator's own pages */
 	KML_TRAIT_MAY_WASTE_RUNS = 1u << 3, /* may refuse although a big enough free block exists (policy, reserve) */
 };
 
