@@ -85,12 +85,15 @@ static bool may_leave_objects(const struct replay *replay, uint16_t index)
 	return replay->live_blocks > 0 && (!has_figures || stats.live_objects > 0);
 }
 
+/* O(ids of the trace). Slots that were never used stay untouched: their memory is reserved only. */
 static void orphan_objects(struct replay *replay, uint16_t index)
 {
 	uint64_t count = kmt_reader_totals(replay->reader)->objects;
-	for (uint64_t i = 0; i < count; i++)
-		if (replay->slots[i].cache == index)
-			replay->slots[i].is_orphan = 1;
+	for (uint64_t i = 0; i < count; i++) {
+		struct slot *slot = &replay->slots[i];
+		if (slot->cache == index && (slot->requested_bytes > 0 || slot->is_freed))
+			slot->is_orphan = 1;
+	}
 }
 
 static void close_cache(struct replay *replay, uint16_t index)
